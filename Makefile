@@ -1,0 +1,58 @@
+# WeCoLoRA Bench. `make` lists what there is to make.
+#
+#   ARGS=...    further arguments for the program that a target runs, e.g. make demo ARGS="-n", make test ARGS="-k lora"
+#   CONFIG=...  a config file that replaces config.yaml in `make demo`, e.g. make demo CONFIG=config/paper.yaml
+#   PYTHON=...  the Python that .venv is made with (3.11 to 3.13)
+
+PYTHON ?= python3
+CONFIG ?=
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo teachers test lint bench schema clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## install what requirements.lock pins into .venv (the other targets do so when it is missing or stale)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else "This is Python %d.%d." % v)' || { \
+		echo "WeCoLoRA Bench needs Python 3.11 or newer, and PYTHON=$(PYTHON) is not." >&2; \
+		echo "Name another one, e.g.: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(INSTALLED) ## run the pipeline on the bundled data (or CONFIG), with profiles/default
+	$(BIN)/snakemake $(if $(CONFIG),--configfile $(CONFIG) --replace-workflow-config) $(ARGS)
+
+teachers: $(INSTALLED) ## train the demo's teachers again
+	$(BIN)/snakemake --configfile config/demo_teachers.yaml --replace-workflow-config $(ARGS) pretrain_all
+
+test: $(INSTALLED) ## run the tests
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(INSTALLED) ## check style, types and the workflow
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules/
+	$(BIN)/snakemake --lint
+
+bench: $(INSTALLED) ## run the benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
+
+schema: $(INSTALLED) ## write schemas/config.schema.json from wecolora/config.py
+	@mkdir -p schemas
+	$(BIN)/python -m wecolora.config > schemas/config.schema.json.new
+	@mv schemas/config.schema.json.new schemas/config.schema.json
+
+clean: ## remove results/
+	rm -rf results
