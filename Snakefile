@@ -1,0 +1,24 @@
+"""WeCoLoRA Bench: every table and figure of the paper from one config. `snakemake` makes all of them."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/teacher.smk"
+include: "rules/distill.smk"
+include: "rules/probe.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
+include: "rules/collect.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        campaign.targets(),

@@ -1,0 +1,41 @@
+"""Everything at once, and the targets that users name: each artifact by its own name."""
+
+
+rule collect:
+    message:
+        "Collecting every score."
+    input:
+        scores=campaign.all_scores(),
+    output:
+        scores=f"{ROOT}/scores.csv",
+    log:
+        f"{LOGS}/collect.log",
+    script:
+        "../workflow_scripts/collect.py"
+
+
+rule resolved_config:
+    message:
+        "Writing the config with its defaults."
+    output:
+        config=f"{ROOT}/config.yaml",
+    log:
+        f"{LOGS}/resolved_config.log",
+    params:
+        config=campaign.resolved(),
+    script:
+        "../workflow_scripts/resolved_config.py"
+
+
+for artifact in campaign.config.artifacts:
+
+    rule:
+        name:
+            artifact
+        input:
+            campaign.files_of(artifact),
+
+
+rule pretrain_all:
+    input:
+        expand(f"{ROOT}/teachers/{{teacher}}.card.json", teacher=list(campaign.config.pretraining)),

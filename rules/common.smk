@@ -1,0 +1,25 @@
+"""The checked config, as `campaign`; the names that a path may hold."""
+
+import sys
+
+sys.path.insert(0, workflow.basedir)
+
+from wecolora.errors import BadInput
+from wecolora.workflow import Campaign
+
+try:
+    campaign = Campaign(config)
+except BadInput as error:
+    raise WorkflowError(str(error)) from None
+
+ROOT = campaign.root
+RUN = f"{ROOT}/runs/{{teacher}}/{{run}}"
+LOGS = f"{ROOT}/logs"
+
+
+wildcard_constraints:
+    teacher="[a-z0-9_]+",
+    run="[a-z0-9_.]+",
+    dataset="[a-z0-9_]+",
+    artifact="[a-z0-9_]+",
+    shard=r"\d+",

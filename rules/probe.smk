@@ -1,0 +1,42 @@
+"""A student's features of each data set, and the linear probe on them. Data sets of one job share its start-up."""
+
+for job, datasets in campaign.probe_jobs().items():
+
+    rule:
+        name:
+            f"features_{job}"
+        message:
+            f"Extracting features of {', '.join(datasets)} with {{wildcards.run}} from {{wildcards.teacher}}."
+        input:
+            student=f"{RUN}/student.safetensors",
+            indexes=expand(f"{ROOT}/data/{{dataset}}/index.parquet", dataset=datasets),
+        output:
+            features=expand(f"{RUN}/features/{{dataset}}.h5", dataset=datasets, allow_missing=True),
+        log:
+            f"{LOGS}/features/{{teacher}}/{{run}}/{job}.log",
+        params:
+            recipe=campaign.feature_recipe,
+        resources:
+            gpu=1,
+        script:
+            "../workflow_scripts/features.py"
+
+    rule:
+        name:
+            f"probe_{job}"
+        message:
+            f"Probing {{wildcards.run}} from {{wildcards.teacher}} on {', '.join(datasets)}."
+        input:
+            about=f"{RUN}/student.json",
+            features=expand(f"{RUN}/features/{{dataset}}.h5", dataset=datasets, allow_missing=True),
+        output:
+            scores=expand(f"{RUN}/scores/{{dataset}}.json", dataset=datasets, allow_missing=True),
+            circumstances=f"{RUN}/scores/circumstances_{job}.json",
+        log:
+            f"{LOGS}/probe/{{teacher}}/{{run}}/{job}.log",
+        params:
+            recipe=campaign.probe_job(datasets).canonical(),
+        resources:
+            gpu=1,
+        script:
+            "../workflow_scripts/probe.py"

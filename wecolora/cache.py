@@ -1,0 +1,182 @@
+"""The teacher cache: HDF5 shards of recorded views and the teacher's tokens for them. The format, a writer, a reader.
+
+One file holds, for n images in subset order and V views: ``tokens`` (n, V, tokens, width) float16, the last block's
+output before the final norm; ``crops`` (n, V, size, size, 3) uint8, the pixels that teacher and student see; ``ids``
+(n,); ``checksum`` (n, V) uint64, xxh3 over a view's crop and tokens; and the attributes ``recipe`` (JSON),
+``teacher_sha256`` and ``software`` (JSON). Data sets are contiguous (no chunks, no compression), so that a reader maps
+them: a random batch then reads at the speed of memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+import xxhash
+
+from wecolora.errors import BadInput
+from wecolora.files import atomic_write
+from wecolora.images import Index
+from wecolora.recipes import CacheRecipe
+from wecolora.views import apply_view, draw_view
+from wecolora.vit import VisionTransformer, normalise, tokens_before_norm
+
+
+def software() -> dict[str, str]:
+    """The versions that a cache's numbers depend on."""
+    return {name: version(name) for name in ("torch", "timm", "pillow")}
+
+
+def view_pixels(index: Index, position: int, numbers: Iterable[int], seed: int, size: int) -> np.ndarray:
+    """(views, size, size, 3) uint8: the wanted views of one image, which is decoded once."""
+    image = index.image(position)
+    views = (draw_view(seed, index.ids[position], number, *image.size) for number in numbers)
+    return np.stack([apply_view(image, view, size) for view in views])
+
+
+@torch.no_grad()
+def write_shard(
+    path: str | Path,
+    index: Index,
+    positions: Sequence[int],
+    teacher: VisionTransformer,
+    teacher_sha256: str,
+    recipe: CacheRecipe,
+    device: str = "cpu",
+    batch: int = 256,
+    progress: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Record ``recipe.views`` views of the images at these positions of the index. The file appears when whole."""
+    size, views = recipe.architecture.img_size, recipe.views
+    tokens = (size // recipe.architecture.patch_size) ** 2 + 1
+    n, width = len(positions), recipe.architecture.embed_dim
+    teacher = teacher.to(device)
+    images = max(1, batch // views)
+    with atomic_write(path) as temporary:
+        try:
+            with h5py.File(temporary, "w") as file:
+                token_set = file.create_dataset("tokens", (n, views, tokens, width), np.float16)
+                crop_set = file.create_dataset("crops", (n, views, size, size, 3), np.uint8)
+                checksums = file.create_dataset("checksum", (n, views), np.uint64)
+                file.create_dataset("ids", data=[index.ids[p] for p in positions], dtype=h5py.string_dtype())
+                file.attrs["recipe"] = json.dumps(recipe.of_all_shards(), sort_keys=True)
+                file.attrs["teacher_sha256"] = teacher_sha256
+                file.attrs["software"] = json.dumps(software(), sort_keys=True)
+                for start in range(0, n, images):
+                    part = positions[start : start + images]
+                    crops = np.stack([view_pixels(index, p, range(views), recipe.seed, size) for p in part])
+                    inputs = normalise(torch.from_numpy(crops).flatten(0, 1).to(device), recipe.mean, recipe.std)
+                    out = tokens_before_norm(teacher, inputs).to(torch.float16).cpu().numpy()
+                    if not np.isfinite(out).all():
+                        raise BadInput(
+                            f"{path}: the tokens of teacher {recipe.teacher} overflow float16 or are no number."
+                        )
+                    out = out.reshape(len(part), views, tokens, width)
+                    rows = slice(start, start + len(part))
+                    crop_set[rows], token_set[rows] = crops, out
+                    checksums[rows] = [
+                        [_checksum(c, t) for c, t in zip(*pair, strict=True)] for pair in zip(crops, out, strict=True)
+                    ]
+                    progress(start + len(part))
+        except OSError as error:
+            raise BadInput(
+                f"{path}: the cache shard cannot be written ({error}); free disk space and run again."
+            ) from error
+
+
+def _checksum(crop: np.ndarray, tokens: np.ndarray) -> int:
+    digest = xxhash.xxh3_64(memoryview(np.ascontiguousarray(crop)).cast("B"))
+    digest.update(memoryview(np.ascontiguousarray(tokens)).cast("B"))
+    return digest.intdigest()
+
+
+@dataclass
+class _Shard:
+    path: str
+    tokens: np.ndarray
+    crops: np.ndarray
+    checksum: np.ndarray
+    verified: np.ndarray
+
+
+class CacheReader:
+    """Random access to the shards of one cache, as one sequence of images in subset order.
+
+    Raises BadInput, naming the file and the shard, when a file is no whole cache, when it was made for another teacher,
+    other views or by other software, and, at the first read of each view, when its bytes changed.
+    """
+
+    def __init__(self, paths: Sequence[str | Path], recipe: dict[str, Any], teacher_sha256: str) -> None:
+        self.shards: list[_Shard] = []
+        self.ids: list[str] = []
+        for number, path in enumerate(paths):
+            self.shards.append(self._open(str(path), number, recipe, teacher_sha256))
+        self.starts = np.cumsum([0, *(len(shard.tokens) for shard in self.shards)])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def _open(self, path: str, number: int, recipe: dict[str, Any], teacher_sha256: str) -> _Shard:
+        where = f"{path} (shard {number})"
+        try:
+            with h5py.File(path, "r") as file:
+                found = {
+                    "recipe": json.loads(file.attrs["recipe"]),
+                    "teacher's sha256": file.attrs["teacher_sha256"],
+                    "software": json.loads(file.attrs["software"]),
+                }
+                wanted = {"recipe": recipe, "teacher's sha256": teacher_sha256, "software": software()}
+                for what, value in wanted.items():
+                    if found[what] != value:
+                        raise BadInput(
+                            f"{where}: the {what} of this teacher cache is {_difference(found[what], value)}; "
+                            "delete the file to record it again."
+                        )
+                self.ids += [name.decode() for name in file["ids"][:]]
+                maps = [_map(path, file[name]) for name in ("tokens", "crops")]
+                checksum = file["checksum"][:]
+        except (OSError, KeyError, ValueError) as error:
+            raise BadInput(
+                f"{where}: is no whole teacher cache ({error}); delete the file to record it again."
+            ) from error
+        return _Shard(path, maps[0], maps[1], checksum, np.zeros(checksum.shape, bool))
+
+    def read(self, rows: Sequence[int], view: int) -> tuple[np.ndarray, np.ndarray]:
+        """(crops (n, size, size, 3) uint8, tokens (n, tokens, width) float16) of these images in one view."""
+        first = self.shards[0]
+        crops = np.empty((len(rows), *first.crops.shape[2:]), np.uint8)
+        tokens = np.empty((len(rows), *first.tokens.shape[2:]), np.float16)
+        wanted = np.asarray(rows)
+        owners = np.searchsorted(self.starts, wanted, side="right") - 1
+        for out, (owner, row) in enumerate(zip(owners, wanted - self.starts[owners], strict=True)):
+            shard = self.shards[owner]
+            crops[out], tokens[out] = shard.crops[row, view], shard.tokens[row, view]
+            if not shard.verified[row, view]:
+                if _checksum(crops[out], tokens[out]) != shard.checksum[row, view]:
+                    raise BadInput(
+                        f"{shard.path} (shard {owner}): image {self.ids[int(self.starts[owner]) + int(row)]}, view {view}: "
+                        "the recorded bytes have changed (checksum); delete the file to record it again."
+                    )
+                shard.verified[row, view] = True
+        return crops, tokens
+
+
+def _map(path: str, dataset: h5py.Dataset) -> np.ndarray:
+    offset = dataset.id.get_offset()
+    if offset is None:
+        raise ValueError(f"{dataset.name} is not contiguous")
+    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+
+
+def _difference(found: Any, wanted: Any) -> str:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+        return ", ".join(f"{key} = {found.get(key)!r}, but the run needs {wanted.get(key)!r}" for key in keys)
+    return f"{found!r}, but the run needs {wanted!r}"

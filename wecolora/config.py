@@ -1,0 +1,213 @@
+"""The config file: what it may say, and every check that can be made before anything runs. No torch.
+
+``python -m wecolora.config`` prints the JSON schema (schemas/config.schema.json).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from wecolora.errors import BadInput
+from wecolora.grid import RunSpec, expand, union
+from wecolora.methods import METHODS
+from wecolora.recipes import Dataset, Optimisation, Positive, Pretraining, ProbeRecipe, Strict, Teacher
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=24)]
+Alpha = Annotated[float, Field(gt=0, le=100)]
+
+
+class Corpus(Strict):
+    """The images that students are distilled on."""
+
+    dataset: Name = Field(description="A data set; its training images, without their labels.")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="Of the subsets' order and of the views, apart from the runs' seeds, so that all runs of a teacher "
+        "share one cache. Another value recomputes every cache and every run.",
+    )
+    strategy: Literal["balanced", "uniform"] = Field(
+        default="balanced", description="balanced: floor(alpha * n) of each class (labels are read for this alone)."
+    )
+    views: Positive = Field(
+        default=10,
+        description="Recorded crops an image. Epoch e uses view e mod views: as many as epochs is the paper's fresh crop "
+        "every epoch; fewer save disk in proportion.",
+    )
+    shard_percent: float = Field(
+        default=10,
+        gt=0,
+        le=100,
+        description="Share of the corpus in one file, and one job, of a teacher's cache. A run waits for the shards "
+        "that its alpha needs.",
+    )
+
+
+class ProbeOverride(Strict):
+    """What one data set's probe does differently."""
+
+    epochs: Positive | None = None
+    warmup_epochs: float | None = Field(default=None, ge=0)
+    batch: Positive | None = None
+    base_lr: float | None = Field(default=None, gt=0)
+
+
+class Runs(Strict):
+    """A product of axes."""
+
+    teacher: list[Name]
+    method: list[Name]
+    r: list[Positive]
+    k: list[Positive] = Field(default=[], description="Rank; dropped for methods without adapters.")
+    alpha: list[Alpha] = Field(description="Percent of the corpus.")
+
+
+class Artifact(Strict):
+    """A table or a figure of the paper."""
+
+    kind: Literal["table", "figure"]
+    title: str
+    caption: str
+    runs: Runs
+    datasets: list[Name] = Field(min_length=1, description="Columns of a table; one data set for a figure.")
+    rows: list[Literal["teacher", "r", "alpha", "method", "components"]] = Field(
+        default=[], description="A table's row labels, outermost first; components: what Table 1 ticks."
+    )
+    x: Literal["k", "alpha"] | None = Field(default=None, description="A figure's horizontal axis.")
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Artifact:
+        if self.kind == "table" and (not self.rows or self.x):
+            raise ValueError("a table needs `rows` and no `x`")
+        if self.kind == "figure" and (self.rows or not self.x or len(self.datasets) != 1):
+            raise ValueError("a figure needs `x`, exactly one data set, and no `rows`")
+        return self
+
+
+class Config(Strict):
+    """One campaign."""
+
+    name: Name = Field(description="The campaign's folder below results/.")
+    title: str = Field(description="Of the campaign, for a reader.")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        default=[0], min_length=1, description="Of initialisation and order; a run each."
+    )
+    corpus: Corpus
+    teachers: dict[Name, Teacher] = Field(min_length=1)
+    datasets: dict[Name, Dataset] = Field(min_length=1)
+    distill: Optimisation = Optimisation()
+    probe: ProbeRecipe = ProbeRecipe()
+    probe_of: dict[Name, ProbeOverride] = Field(default={}, description="Probe settings of single data sets.")
+    pretraining: dict[Name, Pretraining] = Field(default={}, description="How demo teachers are trained.")
+    artifacts: dict[Name, Artifact] = {}
+    targets: list[Name] = Field(default=[], description="Artifacts that `snakemake` makes; empty: all of them.")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Config:
+        for key, name in [("corpus.dataset", self.corpus.dataset), *((f"probe_of.{d}", d) for d in self.probe_of)]:
+            _known(key, name, self.datasets, "data set")
+        for name, training in self.pretraining.items():
+            _known("pretraining", name, self.teachers, "teacher")
+            _known(f"pretraining.{name}.dataset", training.dataset, self.datasets, "data set")
+        for target in self.targets:
+            _known("targets", target, self.artifacts, "artifact")
+        for name, dataset in self.datasets.items():
+            given = {"bundled": dataset.bundled, "folder": dataset.root}
+            if not given[dataset.source]:
+                raise ValueError(
+                    f"datasets.{name}: source {dataset.source} needs the key "
+                    f"`{'bundled' if dataset.source == 'bundled' else 'root'}`"
+                )
+        for name, artifact in self.artifacts.items():
+            self._check_runs(f"artifacts.{name}", artifact)
+        return self
+
+    def _check_runs(self, where: str, artifact: Artifact) -> None:
+        for dataset in artifact.datasets:
+            _known(f"{where}.datasets", dataset, self.datasets, "data set")
+        runs = artifact.runs
+        for method in runs.method:
+            _known(f"{where}.runs.method", method, METHODS, "method")
+            if "k" in METHODS[method].axes and not runs.k:
+                raise ValueError(f"{where}.runs.k: method {method} needs a rank")
+        for teacher in runs.teacher:
+            _known(f"{where}.runs.teacher", teacher, self.teachers, "teacher")
+            shape = self.teachers[teacher].architecture
+            for r in runs.r:
+                if r > shape.depth:
+                    raise ValueError(
+                        f"{where}.runs.r: {r} is more than the {shape.depth} blocks of {teacher}; "
+                        f"r must lie in 1..{shape.depth}"
+                    )
+                if r not in self.distill.lr:
+                    raise ValueError(
+                        f"{where}.runs.r: distill.lr has no learning rate for r = {r}; it has {sorted(self.distill.lr)}"
+                    )
+            for k in runs.k:
+                largest = min(shape.embed_dim, int(shape.embed_dim * shape.mlp_ratio))
+                if k > largest:
+                    raise ValueError(
+                        f"{where}.runs.k: {k} is more than min(d1, d2) = {largest} of {teacher}; "
+                        f"k must lie in 1..{largest}"
+                    )
+
+    def chosen(self) -> dict[str, Artifact]:
+        """The artifacts to make."""
+        return {name: self.artifacts[name] for name in self.targets or self.artifacts}
+
+    def runs_of(self, artifact: str) -> list[RunSpec]:
+        """The runs that an artifact needs, each once."""
+        return expand(self.artifacts[artifact].runs.model_dump(), self.seeds)
+
+    def runs(self) -> list[RunSpec]:
+        """The union of the runs that the chosen artifacts need."""
+        return union(self.runs_of(name) for name in self.chosen())
+
+
+def _known(key: str, name: str, allowed: Mapping[str, Any], kind: str) -> None:
+    if name not in allowed:
+        close = difflib.get_close_matches(name, allowed, n=1)
+        hint = f"; did you mean {close[0]}" if close else ""
+        raise ValueError(f"{key}: {name!r} is no known {kind}{hint}; known are {', '.join(allowed)}")
+
+
+def parse(values: Mapping[str, Any]) -> Config:
+    """Check a loaded config file; BadInput lists each wrong key with its value and what is allowed, one a line."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"])
+            message = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "extra_forbidden":
+                message = f"unknown key{_suggest(problem['loc'])}"
+            elif not isinstance(problem["input"], dict):
+                message = f"{message}, not {problem['input']!r}"
+            lines.append(f"{key}: {message}." if key else f"{message}.")
+        raise BadInput("config: " + "\n        ".join(lines)) from None
+
+
+def _suggest(location: tuple[int | str, ...]) -> str:
+    """Name the allowed keys beside an unknown one, found by walking the schema."""
+    schema = Config.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in location[:-1]:
+        node = _resolve(node, schema)
+        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or node.get("items") or {}
+    allowed = list(_resolve(node, schema).get("properties", {}))
+    return f"; allowed here are {', '.join(allowed)}" if allowed else ""
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    reference = node.get("$ref") or next((n["$ref"] for n in node.get("anyOf", []) if "$ref" in n), None)
+    return schema["$defs"][reference.rsplit("/", 1)[1]] if reference else node
+
+
+if __name__ == "__main__":
+    print(json.dumps(Config.model_json_schema(), indent=2))

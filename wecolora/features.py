@@ -1,0 +1,67 @@
+"""Pooled features of a data set, extracted once: what the probe reads (final norm, then class token)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from wecolora.errors import BadInput
+from wecolora.files import atomic_write
+from wecolora.images import Index
+from wecolora.probe import targets
+
+SPLITS = ("train", "test")
+
+
+@torch.no_grad()
+def extract(
+    forward: Callable[[Tensor], Tensor], index: Index, positions: list[int], size: int, batch: int = 256
+) -> Iterator[np.ndarray]:
+    """Batches of features (n, width) float32; ``forward`` takes pixels (n, size, size, 3) uint8."""
+    for start in range(0, len(positions), batch):
+        pixels = torch.from_numpy(index.pixels(positions[start : start + batch], size))
+        yield forward(pixels).float().cpu().numpy()
+
+
+def write_features(
+    path: str | Path, forward: Callable[[Tensor], Tensor], index: Index, size: int, width: int, weights_sha256: str
+) -> None:
+    """One row an image of each split: ``<split>/features`` float32, ``/targets``, ``/ids``; attributes: the data set,
+    its classes and the sha256 of the model's weights."""
+    if not index.classes:
+        raise BadInput(f"data set {index.name}: has no labels to probe; use it as the corpus only.")
+    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(dataset=index.name, classes=index.classes, weights_sha256=weights_sha256)
+        for split in SPLITS:
+            positions = index.rows(split)
+            if not positions:
+                raise BadInput(f"data set {index.name}: has no {split} images.")
+            labels = targets([index.labels[p] for p in positions], len(index.classes), index.multilabel)
+            group = file.create_group(split)
+            group["targets"] = labels.numpy()
+            group.create_dataset("ids", data=[index.ids[p] for p in positions], dtype=h5py.string_dtype())
+            rows = group.create_dataset("features", (len(positions), width), np.float32)
+            start = 0
+            for part in extract(forward, index, positions, size):
+                if not np.isfinite(part).all():
+                    raise BadInput(f"data set {index.name}: a feature is no number; the student is broken.")
+                rows[start : start + len(part)] = part
+                start += len(part)
+
+
+def read_features(path: str | Path) -> tuple[dict[str, tuple[Tensor, Tensor]], list[str], str]:
+    """({split: (features, targets)}, classes, sha256 of the model's weights)."""
+    try:
+        with h5py.File(path, "r") as file:
+            data = {
+                split: (torch.from_numpy(file[split]["features"][:]), torch.from_numpy(file[split]["targets"][:]))
+                for split in SPLITS
+            }
+            return data, list(file.attrs["classes"]), str(file.attrs["weights_sha256"])
+    except (OSError, KeyError) as error:
+        raise BadInput(f"{path}: is no whole file of features ({error}); delete it to extract them again.") from error

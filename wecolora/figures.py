@@ -1,0 +1,67 @@
+"""Figures 4 to 9: a metric over the rank or over alpha, a line a method and reduction ratio."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from wecolora.files import atomic_write
+from wecolora.methods import METHODS
+from wecolora.recipes import ArtifactRecipe
+from wecolora.scores import over_seeds
+
+# Okabe and Ito's colours: told apart by the colour-blind; markers and dashes tell them apart in grey print.
+COLOURS = {"wecolora": "#0072B2", "weco_kd": "#D55E00", "weco_lora_qv": "#009E73", "scratch_kd": "#CC79A7"}
+STYLES = {2: ("-", "o"), 3: ("--", "s")}
+X_LABELS = {"alpha": "Share of the corpus used for distillation, α (%)", "k": "Rank of the adapters, k"}
+
+
+def tidy_figure(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
+    """One row a point: teacher, method, r, k, alpha, data set, metric, mean, std and number of seeds."""
+    axes = ["teacher", "method", "r", "k", "alpha", "dataset", "metric"]
+    return over_seeds(scores, axes).sort_values(axes, ignore_index=True)
+
+
+def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
+    """The figure of these points."""
+    assert recipe.x is not None
+    x = recipe.x
+    figure = Figure(figsize=(4.6, 3.3), layout="constrained")
+    axes = figure.subplots()
+    for (r, method), line in points.groupby(["r", "method"], sort=True):
+        dash, marker = STYLES.get(r, (":", "^"))
+        colour = COLOURS.get(method, "black")
+        label = f"{METHODS[method].label}, r = {r}"
+        axes.plot(line[x], line["mean"], dash, marker=marker, color=colour, label=label, markersize=5)
+        if (line["seeds"] > 1).all():
+            low, high = line["mean"] - line["std"], line["mean"] + line["std"]
+            axes.fill_between(line[x].astype(float), low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(sorted(points[x].unique())))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    (label,) = recipe.datasets.values()
+    (metric,) = points["metric"].unique()
+    axes.set(xlabel=X_LABELS[x], ylabel=f"{metric} on {label} (%)", title=recipe.title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def write_figure(
+    scores: pd.DataFrame, recipe: ArtifactRecipe, csv: str | Path, png: str | Path, pdf: str | Path
+) -> None:
+    """Write the points as CSV, and the figure as PNG (200 dpi) and vector PDF (fonts embedded, no date)."""
+    points = tidy_figure(scores, recipe)
+    with atomic_write(csv) as temporary:
+        points.to_csv(temporary, index=False, float_format="%.6g")
+    with mpl.rc_context({"font.size": 9, "axes.titlesize": 10, "pdf.fonttype": 42}):
+        figure = draw(points, recipe)
+        with atomic_write(png) as temporary:
+            figure.savefig(temporary, format="png", dpi=200)
+        with atomic_write(pdf) as temporary:
+            figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})

@@ -1,0 +1,53 @@
+"""Failure signs of a distillation, each epoch: an unstable loss, a collapsed student, a good loss with a poor probe."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+RISING = 1.1  # a loss this many times the lowest so far
+COLLAPSED = 0.5  # a student whose effective rank is below this share of its teacher's
+GOOD_LOSS = 0.5  # a loss below this share of the teacher tokens' own mean absolute deviation
+POOR_TOP1 = 1.5  # a top-1 below this many times the largest class's share of the test images
+POOR_AUC = 55.0  # a mean AUC in percent
+
+
+def effective_rank(embeddings: Tensor) -> float:
+    """exp of the entropy of the normalised singular values of the centred rows (n, width) (Roy and Vetterli, 2007)."""
+    values = torch.linalg.svdvals((embeddings - embeddings.mean(0)).double())
+    share = values / values.sum().clamp_min(1e-300)
+    return float(torch.exp(-(share * share.clamp_min(1e-300).log()).sum()))
+
+
+def mean_deviation(tokens: Tensor) -> float:
+    """Mean |x - mean over the batch| of tokens (n, tokens, width): the L1 loss of a constant prediction, about."""
+    return float((tokens - tokens.mean(0)).abs().mean())
+
+
+def epoch_signs(losses: list[float], student_rank: float, teacher_rank: float) -> list[str]:
+    """The signs after an epoch, as sentences; an empty list is a healthy run."""
+    signs = []
+    if not math.isfinite(losses[-1]):
+        signs.append(f"training unstable: the loss is {losses[-1]}")
+    elif losses[-1] > RISING * min(losses):
+        signs.append(f"training unstable: the loss rose to {losses[-1]:.4g} from {min(losses):.4g}")
+    if student_rank < COLLAPSED * teacher_rank:
+        signs.append(
+            f"student collapse: the effective rank of its embeddings is {student_rank:.1f}, the teacher's "
+            f"{teacher_rank:.1f}"
+        )
+    return signs
+
+
+def probe_signs(history: list[dict[str, Any]], metric: str, score: float, largest_class: float) -> list[str]:
+    """Good loss, poor probe. ``largest_class``: share of the test images in the largest class, in percent."""
+    poor = score < POOR_AUC if metric == "mean AUC" else score < POOR_TOP1 * largest_class
+    if history and poor and history[-1]["relative_loss"] < GOOD_LOSS:
+        return [
+            f"good loss, poor probe: the loss is {history[-1]['relative_loss']:.2f} of the teacher's deviation, but the "
+            f"{metric} is {score:.1f}"
+        ]
+    return []

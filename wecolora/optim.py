@@ -1,0 +1,68 @@
+"""Optimisers and the learning-rate schedule of the paper's two recipes (section 4.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+def warmup_cosine(step: float, warmup: float, total: float) -> float:
+    """The factor on the learning rate: linear from 0 over ``warmup``, then half a cosine down to 0 at ``total``."""
+    if step < warmup:
+        return step / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1e-12)))
+
+
+def adamw(parameters: Iterable[nn.Parameter], weight_decay: float) -> torch.optim.AdamW:
+    """AdamW with betas (0.9, 0.95); weight decay spares vectors (biases, norms), not LoRA's A and B. The loop sets lr."""
+    trainable = [p for p in parameters if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=(0.9, 0.95))
+
+
+class LARS(torch.optim.Optimizer):
+    """LARS as linear probing uses it: momentum on the scaled gradient, no trust ratio for vectors.
+
+    timm's Lars gives the same steps (a test compares them), but importing timm would double a probe job's start-up.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float = 0.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust: float = 0.001,
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                update: Tensor = parameter.grad
+                if parameter.ndim > 1:
+                    update = update.add(parameter, alpha=group["weight_decay"])
+                    weight_norm, update_norm = parameter.norm(), update.norm()
+                    ratio = torch.where(
+                        (weight_norm > 0) & (update_norm > 0), group["trust"] * weight_norm / update_norm, 1.0
+                    )
+                    update = update * ratio
+                buffer = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+                buffer.mul_(group["momentum"]).add_(update)
+                parameter.add_(buffer, alpha=-group["lr"])
+
+
+def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of every parameter group."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr

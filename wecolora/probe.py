@@ -1,0 +1,137 @@
+"""Linear probing (section 4.2): BatchNorm without affine parameters and a linear layer on frozen features, by LARS."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wecolora.optim import LARS, set_lr, warmup_cosine
+from wecolora.recipes import ProbeRecipe
+
+
+@dataclass
+class ProbeResult:
+    """Metrics in percent. ``history``: one value an epoch; ``per_class`` (at the last epoch): recall or AUC, None where
+    the test set has no such image (or, for an AUC, no other)."""
+
+    metric: str
+    last: float
+    best: float
+    best_epoch: int
+    per_class: list[float | None]
+    history: list[float] = field(default_factory=list)
+    train_loss: list[float] = field(default_factory=list)
+    n_train: int = 0
+    n_test: int = 0
+
+
+def probe_head(width: int, classes: int, seed: int) -> nn.Sequential:
+    """BatchNorm1d(affine=False, eps=1e-6) then Linear, weights N(0, 0.01), zero bias."""
+    head = nn.Sequential(nn.BatchNorm1d(width, affine=False, eps=1e-6), nn.Linear(width, classes))
+    linear = head[1]
+    assert isinstance(linear, nn.Linear)
+    nn.init.trunc_normal_(linear.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
+    nn.init.zeros_(linear.bias)
+    return head
+
+
+def targets(labels: list[tuple[int, ...]] | list[list[int]], classes: int, multilabel: bool) -> Tensor:
+    """Class numbers (n,) int64; for several labels an image, a 0/1 matrix (n, classes) float32."""
+    if not multilabel:
+        return torch.tensor([label[0] for label in labels])
+    matrix = torch.zeros(len(labels), classes)
+    for row, present in enumerate(labels):
+        matrix[row, list(present)] = 1
+    return matrix
+
+
+def train_probe(
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    classes: int,
+    recipe: ProbeRecipe,
+    device: str = "cpu",
+) -> ProbeResult:
+    """Train on (features (n, width), targets) and test after every epoch. Float targets mean several labels an image:
+    BCE and mean AUC; whole numbers: cross-entropy and top-1."""
+    features, labels = (part.to(device) for part in train)
+    test_features, test_labels = (part.to(device) for part in test)
+    multilabel = labels.is_floating_point()
+    loss_of = F.binary_cross_entropy_with_logits if multilabel else F.cross_entropy
+    head = probe_head(features.shape[1], classes, recipe.seed).to(device)
+    optimiser = LARS(head.parameters(), momentum=recipe.momentum, trust=recipe.trust)
+    batch = min(recipe.batch, len(features))
+    starts = range(0, len(features) - batch + 1 if recipe.drop_last else len(features), batch)
+    lr = recipe.base_lr * batch / 256
+    history, losses = [], []
+    for epoch in range(recipe.epochs):
+        head.train()
+        order = torch.randperm(len(features), generator=torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch))
+        order = order.to(device)
+        total = torch.zeros((), device=device)
+        for number, start in enumerate(starts):
+            progress = epoch + number / len(starts)
+            set_lr(optimiser, lr * warmup_cosine(progress, recipe.warmup_epochs, recipe.epochs))
+            rows = order[start : start + batch]
+            loss = loss_of(head(features[rows]), labels[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.detach()
+        losses.append(float(total) / len(starts))
+        per_class, score = _score(_logits(head, test_features), test_labels, classes)
+        history.append(score)
+    best = int(np.nanargmax(history))
+    return ProbeResult(
+        metric="mean AUC" if multilabel else "top-1",
+        last=history[-1],
+        best=history[best],
+        best_epoch=best,
+        per_class=[None if math.isnan(value) else value for value in per_class],
+        history=history,
+        train_loss=losses,
+        n_train=len(features),
+        n_test=len(test_features),
+    )
+
+
+def largest_class(labels: Tensor) -> float:
+    """Share of the largest class, in percent: the top-1 of a constant answer (0 for several labels an image)."""
+    return 0.0 if labels.is_floating_point() else 100 * float(torch.bincount(labels).max()) / len(labels)
+
+
+@torch.no_grad()
+def _logits(head: nn.Module, features: Tensor) -> Tensor:
+    head.eval()
+    return torch.cat([head(part) for part in features.split(8192)])
+
+
+def _score(logits: Tensor, labels: Tensor, classes: int) -> tuple[list[float], float]:
+    """Per class (nan where undefined) and over all, in percent."""
+    if labels.is_floating_point():
+        areas = auc(logits, labels)
+        return (100 * areas).tolist(), float(100 * np.nanmean(areas))
+    correct = (logits.argmax(1) == labels).float()
+    hits = torch.zeros(classes, device=labels.device).index_add_(0, labels, correct)
+    counts = torch.bincount(labels, minlength=classes)
+    return (100 * hits / counts).tolist(), float(100 * correct.mean())
+
+
+def auc(logits: Tensor, labels: Tensor) -> np.ndarray:
+    """Area under the ROC curve of each column of logits (n, classes); nan where a class has one value only.
+
+    The Mann-Whitney statistic with tied ranks averaged, all columns at once; scikit-learn's value, tested.
+    """
+    from scipy.stats import rankdata
+
+    truth = labels.cpu().numpy() > 0.5
+    ranks = rankdata(logits.double().cpu().numpy(), axis=0)
+    positive = truth.sum(0)
+    negative = len(truth) - positive
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return ((ranks * truth).sum(0) - positive * (positive + 1) / 2) / (positive * negative)

@@ -1,0 +1,38 @@
+"""Training state that survives a killed job: one file, replaced whole after each epoch, removed on success."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wecolora.files import atomic_write
+
+
+class ResumeFile:
+    """State of one recipe on one set of inputs, whose fingerprint is the file's name; None: nothing is kept."""
+
+    def __init__(self, folder: str | Path | None, fingerprint: str) -> None:
+        self.path = None if folder is None else Path(folder) / f"{fingerprint}.pt"
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state, or None; a file that cannot be read counts as none (the run starts anew)."""
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            return torch.load(self.path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+            return None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the saved state."""
+        if self.path is not None:
+            with atomic_write(self.path) as temporary:
+                torch.save(state, temporary)
+
+    def remove(self) -> None:
+        """Forget it: the run is done."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)

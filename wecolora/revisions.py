@@ -1,0 +1,28 @@
+"""The revision of each stage: a number among its params. Raise it when a change to the stage's code changes its
+results; then, and only then, the stage and what follows rerun. A test watches the code (tests/unit/test_revisions.py).
+"""
+
+REVISIONS = {
+    "pretrain_teacher": 1,
+    "prepare": 1,
+    "subset": 1,
+    "cache_teacher": 1,
+    "distill": 1,
+    "features": 1,
+    "probe": 1,
+    "table": 1,
+    "figure": 1,
+}
+
+# The modules whose code decides a stage's numbers.
+MODULES = {
+    "pretrain_teacher": ["pretrain", "optim", "vit"],
+    "prepare": ["datasets", "bundled", "images"],
+    "subset": ["subset"],
+    "cache_teacher": ["cache", "views", "vit", "images"],
+    "distill": ["distill", "health", "lora", "methods", "optim", "sources", "weight_copy", "vit"],
+    "features": ["features", "vit", "images"],
+    "probe": ["probe", "optim"],
+    "table": ["scores", "tables"],
+    "figure": ["scores", "figures"],
+}

@@ -1,0 +1,107 @@
+"""What every job does first: its log, its device, its threads; and what it records of itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import xxhash
+from tqdm import tqdm
+
+from wecolora.errors import BadInput
+from wecolora.files import atomic_write
+
+log = logging.getLogger("wecolora")
+
+
+@contextmanager
+def job(path: str | None, recipe: str = "") -> Iterator[None]:
+    """Send log lines and tracebacks to the job's log file and to stderr; bad input ends the job with one line there."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if path:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="w"))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    log.handlers, log.propagate = handlers, False
+    log.setLevel(logging.INFO)
+    if recipe:
+        handlers[-1].emit(log.makeRecord("wecolora", logging.INFO, "", 0, f"recipe: {recipe}", (), None))
+    try:
+        yield
+    except BadInput as error:
+        log.error("ERROR: %s", error)
+        sys.exit(1)
+    except Exception:
+        log.exception("ERROR: unexpected")
+        sys.exit(1)
+    finally:
+        for handler in handlers:
+            handler.close()
+
+
+def device(threads: int) -> str:
+    """The device of this job, with its number of CPU threads and deterministic convolutions set."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def environment(device_name: str) -> dict[str, Any]:
+    """What a number may depend on besides its recipe; the same on every run of one installation."""
+    packages = ("wecolora", "torch", "timm", "numpy", "pillow")
+    kind = platform.machine()
+    if device_name == "cuda":
+        import torch
+
+        kind = torch.cuda.get_device_name()
+    return {"python": platform.python_version(), "device": kind, **{name: version(name) for name in packages}}
+
+
+def circumstances(started: float) -> dict[str, Any]:
+    """What changes from run to run: date, duration, host, git revision. Kept apart, so that results compare."""
+    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seconds": round(time.time() - started, 2),
+        "host": platform.node(),
+        "git": git.stdout.strip() or None,
+    }
+
+
+def fingerprint(*parts: str) -> str:
+    """32 hex digits that name a recipe on given inputs."""
+    return xxhash.xxh3_128_hexdigest("\n".join(parts))
+
+
+def write_json(path: str | Path, value: dict[str, Any]) -> None:
+    """Write readable JSON with sorted keys; a value that is no number is an error, not a NaN."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+class Progress:
+    """Call with the number done: a bar on a terminal, a line in the log at each tenth."""
+
+    def __init__(self, total: int, unit: str) -> None:
+        self.total, self.unit, self.tenth = total, unit, 0
+        self.bar = tqdm(total=total, unit=unit, disable=None, leave=False)
+
+    def __call__(self, done: int) -> None:
+        self.bar.update(done - self.bar.n)
+        if done * 10 // max(self.total, 1) > self.tenth:
+            self.tenth = done * 10 // self.total
+            log.info("%d of %d %s", done, self.total, self.unit)

@@ -1,0 +1,76 @@
+"""The few-shot subsets: one nested, class-balanced order of a corpus; alpha takes a prefix of it (section 4)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wecolora.errors import BadInput
+from wecolora.files import atomic_write
+from wecolora.images import Index
+
+Strategy = Literal["balanced", "uniform"]
+
+
+def order_images(
+    groups: Sequence[int] | None, count: int, seed: int, strategy: Strategy = "balanced"
+) -> tuple[np.ndarray, list[Fraction]]:
+    """(order, share): positions of the images in the order in which subsets take them, and for each place in it the
+    smallest share in (0, 1] whose subset holds it.
+
+    ``balanced``: image j (from 1) of a shuffled class of n is in every subset of share >= j / n, so that a share s
+    holds floor(s * n) of each class and 1% lies in 2% lies in 5%. ``groups`` are the class numbers, read for the
+    balance alone; without them (an unlabelled corpus), or with ``uniform``, all images are one class.
+    """
+    if groups is None or strategy == "uniform":
+        groups = [0] * count
+    members: dict[int, list[int]] = defaultdict(list)
+    for position, group in enumerate(groups):
+        members[group].append(position)
+    keyed = []
+    for group in sorted(members):
+        shuffled = np.random.default_rng([seed, group]).permutation(members[group])
+        keyed += [(Fraction(j, len(shuffled)), j, group, int(p)) for j, p in enumerate(shuffled, start=1)]
+    keyed.sort()
+    return np.array([item[3] for item in keyed], dtype=np.int64), [item[0] for item in keyed]
+
+
+def prefix_length(share: Sequence[float], alpha: float) -> int:
+    """How many images of the order lie in the subset of alpha percent: those whose share is at most alpha / 100."""
+    # Shares are stored as floats; the margin lets 0.07 (7 of 100 images) lie in 7 percent.
+    return int(np.searchsorted(np.asarray(share, dtype=np.float64), alpha / 100 * (1 + 1e-12), side="right"))
+
+
+def write_subset(index: Index, seed: int, strategy: Strategy, path: str | Path) -> None:
+    """Order the training images of an index: a Parquet row an image, with its position, id and share."""
+    rows = index.rows("train")
+    if not rows:
+        raise BadInput(f"data set {index.name}: has no training images to distil on.")
+    groups = [index.labels[row][0] for row in rows] if all(index.labels[row] for row in rows) else None
+    order, share = order_images(groups, len(rows), seed, strategy)
+    positions = [rows[place] for place in order]
+    table = pa.table(
+        {
+            "position": pa.array(positions, pa.int64()),
+            "id": pa.array([index.ids[position] for position in positions], pa.string()),
+            "share": pa.array([float(value) for value in share], pa.float64()),
+        }
+    )
+    with atomic_write(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_subset(path: str | Path) -> tuple[list[int], list[str], list[float]]:
+    """(positions in the index, ids, shares), in subset order."""
+    try:
+        table = pq.read_table(path)
+        return tuple(table.column(name).to_pylist() for name in ("position", "id", "share"))  # type: ignore[return-value]
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        raise BadInput(f"{path}: is no subset file ({error}); delete it to order the corpus again.") from error

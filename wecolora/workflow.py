@@ -1,0 +1,218 @@
+"""What the rules ask: paths, inputs and recipes, from a config and a job's wildcards alone. No torch.
+
+Methods that take ``w`` get Snakemake's wildcards (teacher, run, shard, dataset, artifact).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from wecolora.config import Config, parse
+from wecolora.grid import RunSpec
+from wecolora.methods import METHODS
+from wecolora.recipes import (
+    ArtifactRecipe,
+    CacheRecipe,
+    CompareRecipe,
+    DistillRecipe,
+    FeatureRecipe,
+    PrepareRecipe,
+    PretrainRecipe,
+    ProbeJob,
+    ProbeRecipe,
+    SubsetRecipe,
+)
+from wecolora.revisions import REVISIONS
+
+SUFFIXES = {"table": ("csv", "md", "tex"), "figure": ("csv", "png", "pdf")}
+
+
+class Campaign:
+    """A checked config and everything below its folder in results/."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.config: Config = parse(values)
+        self.root = f"results/{self.config.name}"
+        corpus = self.config.corpus
+        self.corpus = f"{self.root}/data/{corpus.dataset}/index.parquet"
+        self.subset = f"{self.root}/data/{corpus.dataset}/subset.parquet"
+
+    # Which runs and files
+
+    def probe_jobs(self) -> dict[str, list[str]]:
+        """Data sets that are extracted and probed together, by the job's name."""
+        needed = {name for artifact in self.config.chosen().values() for name in artifact.datasets}
+        jobs: dict[str, list[str]] = defaultdict(list)
+        for name, dataset in self.config.datasets.items():
+            if name in needed:
+                jobs[dataset.job or name].append(name)
+        return dict(jobs)
+
+    def scores_of(self, artifact: str) -> list[str]:
+        """The score files that an artifact needs."""
+        datasets = self.config.artifacts[artifact].datasets
+        return [self.score(run, dataset) for run in self.config.runs_of(artifact) for dataset in datasets]
+
+    def all_scores(self) -> list[str]:
+        """Each score that the chosen artifacts need, once."""
+        return list(dict.fromkeys(path for name in self.config.chosen() for path in self.scores_of(name)))
+
+    def score(self, run: RunSpec, dataset: str) -> str:
+        """Path of a score."""
+        return f"{self.root}/runs/{run.teacher}/{run.slug()}/scores/{dataset}.json"
+
+    def files_of(self, artifact: str) -> list[str]:
+        """The files of a table or figure."""
+        kind = self.config.artifacts[artifact].kind
+        return [f"{self.root}/{kind}s/{artifact}.{suffix}" for suffix in SUFFIXES[kind]]
+
+    def targets(self) -> list[str]:
+        """What `snakemake` makes when no target is named."""
+        files = [path for name in self.config.chosen() for path in self.files_of(name)]
+        return [*files, f"{self.root}/scores.csv", f"{self.root}/config.yaml"]
+
+    def scores(self, w: Any) -> list[str]:
+        """The scores of the artifact of a table or figure job."""
+        return self.scores_of(w.artifact)
+
+    def shards(self, w: Any) -> list[str]:
+        """The cache shards that a run's alpha needs; none where the teacher runs online."""
+        if self.config.distill.teacher == "online":
+            return []
+        count = math.ceil(RunSpec.parse(w.teacher, w.run).alpha / self.config.corpus.shard_percent - 1e-9)
+        return [f"{self.root}/teachers/{w.teacher}/cache/{shard:03d}.h5" for shard in range(count)]
+
+    def weights(self, w: Any) -> str:
+        """The teacher's weights file."""
+        return self.config.teachers[w.teacher].weights
+
+    # Recipes, as canonical JSON
+
+    def prepare_recipe(self, w: Any) -> str:
+        """Of a data set's index."""
+        data = self.config.datasets[w.dataset].model_copy(update={"job": "", "label": ""})
+        return PrepareRecipe(name=w.dataset, data=data, revision=REVISIONS["prepare"]).canonical()
+
+    def subset_recipe(self, w: Any) -> str:
+        """Of the corpus's order."""
+        corpus = self.config.corpus
+        return SubsetRecipe(seed=corpus.seed, strategy=corpus.strategy, revision=REVISIONS["subset"]).canonical()
+
+    def pretrain_recipe(self, w: Any) -> str:
+        """Of a demo teacher."""
+        teacher, training = self.config.teachers[w.teacher], self.config.pretraining[w.teacher]
+        return PretrainRecipe(
+            teacher=w.teacher,
+            architecture=teacher.architecture,
+            mean=teacher.mean,
+            std=teacher.std,
+            training=training,
+            data=self.config.datasets[training.dataset],
+            revision=REVISIONS["pretrain_teacher"],
+        ).canonical()
+
+    def pretrain_index(self, w: Any) -> str:
+        """The index that a demo teacher is trained on."""
+        return f"{self.root}/data/{self.config.pretraining[w.teacher].dataset}/index.parquet"
+
+    def compare_datasets(self) -> list[str]:
+        """The labelled data sets that demo teachers are probed on: all but those that they are trained on."""
+        trained_on = {training.dataset for training in self.config.pretraining.values()}
+        return [name for name in self.config.datasets if name not in trained_on]
+
+    def compare_recipe(self, w: Any) -> str:
+        """Of a demo teacher's comparison."""
+        teacher = self.config.teachers[w.teacher]
+        return CompareRecipe(
+            architecture=teacher.architecture,
+            mean=teacher.mean,
+            std=teacher.std,
+            probes=self.probe_job(self.compare_datasets()),
+        ).canonical()
+
+    def cache_recipe(self, w: Any) -> str:
+        """Of one shard of a teacher's cache."""
+        teacher, corpus = self.config.teachers[w.teacher], self.config.corpus
+        number = int(w.shard)
+        return CacheRecipe(
+            teacher=w.teacher,
+            corpus=corpus.dataset,
+            architecture=teacher.architecture,
+            mean=teacher.mean,
+            std=teacher.std,
+            seed=corpus.seed,
+            views=corpus.views,
+            low=number * corpus.shard_percent,
+            high=min(100.0, (number + 1) * corpus.shard_percent),
+            revision=REVISIONS["cache_teacher"],
+        ).canonical()
+
+    def distill_recipe(self, w: Any) -> str:
+        """Of one run."""
+        run = RunSpec.parse(w.teacher, w.run)
+        teacher, corpus, settings = self.config.teachers[run.teacher], self.config.corpus, self.config.distill
+        scale = settings.batch * settings.accumulate / 256 if settings.lr_scaling == "linear_256" else 1.0
+        method = METHODS[run.method]
+        return DistillRecipe(
+            method=run.method,
+            teacher=run.teacher,
+            architecture=teacher.architecture,
+            mean=teacher.mean,
+            std=teacher.std,
+            corpus=corpus.dataset,
+            corpus_seed=corpus.seed,
+            views=corpus.views,
+            cache_revision=REVISIONS["cache_teacher"],
+            r=run.r,
+            k=run.k,
+            alpha=run.alpha,
+            seed=run.seed,
+            epochs=settings.epochs,
+            warmup_epochs=settings.warmup_epochs,
+            batch=settings.batch,
+            accumulate=settings.accumulate,
+            leftover=settings.leftover,
+            lr=settings.lr[run.r] * scale,
+            weight_decay=settings.weight_decay,
+            layers=settings.layers,
+            loss_point=method.authors_loss_point if settings.loss_point == "authors_code" else settings.loss_point,
+            online=settings.teacher == "online",
+            revision=REVISIONS["distill"],
+        ).canonical()
+
+    def feature_recipe(self, w: Any) -> str:
+        """Of a run's features."""
+        teacher = self.config.teachers[w.teacher]
+        return FeatureRecipe(
+            architecture=teacher.architecture, mean=teacher.mean, std=teacher.std, revision=REVISIONS["features"]
+        ).canonical()
+
+    def probe_job(self, datasets: list[str]) -> ProbeJob:
+        """Of the probes of one job."""
+        recipes = {}
+        for name in datasets:
+            override = self.config.probe_of[name].model_dump(exclude_none=True) if name in self.config.probe_of else {}
+            recipes[name] = ProbeRecipe.model_validate({**self.config.probe.model_dump(), **override})
+        return ProbeJob(recipes=recipes, revision=REVISIONS["probe"])
+
+    def artifact_recipe(self, w: Any) -> str:
+        """Of a table or a figure: its own entry and the labels that it prints, nothing else."""
+        artifact = self.config.artifacts[w.artifact]
+        return ArtifactRecipe(
+            name=w.artifact,
+            title=artifact.title,
+            caption=artifact.caption,
+            rows=list(artifact.rows),
+            x=artifact.x,
+            datasets={name: self.config.datasets[name].label for name in artifact.datasets},
+            teachers={name: self.config.teachers[name].label for name in artifact.runs.teacher},
+            methods=artifact.runs.method,
+            revision=REVISIONS[artifact.kind],
+        ).canonical()
+
+    def resolved(self) -> str:
+        """The config with every default written out, as JSON (which is YAML)."""
+        return self.config.model_dump_json(indent=2)

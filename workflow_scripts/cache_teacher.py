@@ -1,0 +1,35 @@
+"""Rule cache_teacher: one shard of a teacher's cache."""
+
+from wecolora import runtime, vit
+from wecolora.cache import write_shard
+from wecolora.images import read_index
+from wecolora.recipes import CacheRecipe
+from wecolora.subset import prefix_length, read_subset
+
+
+def main(*, index, subset, weights, cache, recipe, threads):
+    wanted = CacheRecipe.model_validate_json(recipe)
+    positions, _, share = read_subset(subset)
+    rows = slice(prefix_length(share, wanted.low), prefix_length(share, wanted.high))
+    write_shard(
+        cache,
+        read_index(index),
+        positions[rows],
+        vit.load(wanted.architecture.model_dump(), weights),
+        vit.sha256(weights),
+        wanted,
+        device=runtime.device(threads),
+        progress=runtime.Progress(rows.stop - rows.start, "images"),
+    )
+
+
+if __name__ == "__main__":
+    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+        main(
+            index=snakemake.input.index,
+            subset=snakemake.input.subset,
+            weights=snakemake.input.weights,
+            cache=snakemake.output.cache,
+            recipe=snakemake.params.recipe,
+            threads=snakemake.threads,
+        )

@@ -1,0 +1,60 @@
+"""Rule compare_teacher: a demo teacher beside an untrained model of its shape and raw pixels, by linear probing."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from wecolora import runtime, vit
+from wecolora.images import read_index
+from wecolora.probe import targets, train_probe
+from wecolora.recipes import CompareRecipe
+
+
+def main(*, weights, about, indexes, card, recipe, threads):
+    wanted = CompareRecipe.model_validate_json(recipe)
+    runtime.device(threads)
+    architecture = wanted.architecture.model_dump()
+    torch.manual_seed(0)
+    models = {"trained": vit.load(architecture, weights), "untrained": vit.build(architecture).eval()}
+
+    def through(model):
+        def forward(pixels):
+            with torch.no_grad():
+                parts = (vit.normalise(part, wanted.mean, wanted.std) for part in pixels.split(500))
+                return torch.cat([vit.pooled(model, part) for part in parts])
+
+        return forward
+
+    sources = {name: through(model) for name, model in models.items()}
+    sources["pixels"] = lambda pixels: pixels.flatten(1) / 255
+    scores = {name: {} for name in sources}
+    for (dataset, probe), path in zip(wanted.probes.recipes.items(), indexes, strict=True):
+        index = read_index(path)
+        parts = {split: index.rows(split) for split in ("train", "test")}
+        pixels = {
+            split: torch.from_numpy(index.pixels(rows, architecture["img_size"])) for split, rows in parts.items()
+        }
+        labels = {
+            split: targets([index.labels[row] for row in rows], len(index.classes), index.multilabel)
+            for split, rows in parts.items()
+        }
+        for name, forward in sources.items():
+            data = {split: (forward(pixels[split]), labels[split]) for split in parts}
+            result = train_probe(data["train"], data["test"], len(index.classes), probe)
+            scores[name][dataset] = round(result.last, 2)
+            runtime.log.info("%s, %s: %s %.1f", dataset, name, result.metric, result.last)
+    facts = json.loads(Path(about).read_text())
+    runtime.write_json(card, {**facts, "weights_sha256": vit.sha256(weights), "scores": scores})
+
+
+if __name__ == "__main__":
+    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+        main(
+            weights=snakemake.input.weights,
+            about=snakemake.input.about,
+            indexes=snakemake.input.indexes,
+            card=snakemake.output.card,
+            recipe=snakemake.params.recipe,
+            threads=snakemake.threads,
+        )

@@ -1,0 +1,60 @@
+"""Rule distill: one run."""
+
+import time
+
+from wecolora import runtime, vit
+from wecolora.cache import CacheReader
+from wecolora.distill import distill
+from wecolora.errors import BadInput
+from wecolora.images import read_index
+from wecolora.recipes import DistillRecipe
+from wecolora.resume import ResumeFile
+from wecolora.sources import CachedSource, OnlineSource
+from wecolora.subset import prefix_length, read_subset
+
+
+def main(*, index, subset, weights, shards, student, circumstances, resume, recipe, threads):
+    started = time.time()
+    wanted = DistillRecipe.model_validate_json(recipe)
+    device = runtime.device(threads)
+    architecture = wanted.architecture.model_dump()
+    teacher, sha256 = vit.load(architecture, weights), vit.sha256(weights)
+    positions, ids, share = read_subset(subset)
+    images = prefix_length(share, wanted.alpha)
+    if wanted.online:
+        teacher_settings = (teacher, wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device)
+        source = OnlineSource(read_index(index), positions, *teacher_settings)
+    else:
+        reader = CacheReader(shards, wanted.cache(), sha256)
+        if reader.ids[:images] != ids[:images]:
+            raise BadInput(f"{shards[0]}: holds other images than {subset}; delete the cache to record it again.")
+        source = CachedSource(reader)
+    state = ResumeFile(resume, runtime.fingerprint(recipe, sha256, *ids[:images]))
+    model, history = distill(teacher, source, images, wanted, device=device, resume=state, log=runtime.log.info)
+    facts = {
+        "recipe": wanted.model_dump(mode="json"),
+        "teacher_sha256": sha256,
+        "images": images,
+        "history": history,
+        "environment": runtime.environment(device),
+    }
+    vit.save_weights(model, student, facts)
+    happened = runtime.circumstances(started)
+    happened["images_per_second"] = round(images * wanted.epochs / happened["seconds"], 1)
+    runtime.write_json(circumstances, happened)
+    state.remove()
+
+
+if __name__ == "__main__":
+    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+        main(
+            index=snakemake.input.index,
+            subset=snakemake.input.subset,
+            weights=snakemake.input.weights,
+            shards=snakemake.input.shards,
+            student=snakemake.output.student,
+            circumstances=snakemake.output.circumstances,
+            resume="results/.resume",
+            recipe=snakemake.params.recipe,
+            threads=snakemake.threads,
+        )

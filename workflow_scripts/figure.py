@@ -1,0 +1,21 @@
+"""Rule figure: one of the paper's figures."""
+
+from wecolora import runtime
+from wecolora.figures import write_figure
+from wecolora.recipes import ArtifactRecipe
+from wecolora.scores import read_scores
+
+
+def main(*, scores, csv, png, pdf, recipe):
+    write_figure(read_scores(scores), ArtifactRecipe.model_validate_json(recipe), csv, png, pdf)
+
+
+if __name__ == "__main__":
+    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+        main(
+            scores=snakemake.input.scores,
+            csv=snakemake.output.csv,
+            png=snakemake.output.png,
+            pdf=snakemake.output.pdf,
+            recipe=snakemake.params.recipe,
+        )

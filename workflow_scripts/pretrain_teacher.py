@@ -1,0 +1,31 @@
+"""Rule pretrain_teacher: train one of the demo's teachers."""
+
+import torch
+
+from wecolora import runtime
+from wecolora.images import read_index
+from wecolora.pretrain import pretrain
+from wecolora.recipes import PretrainRecipe
+from wecolora.vit import save_weights
+
+
+def main(*, index, weights, recipe, threads):
+    runtime.device(threads)  # trained on the CPU, so that anyone can repeat it
+    wanted = PretrainRecipe.model_validate_json(recipe)
+    data = read_index(index)
+    rows = data.rows("train")
+    pixels = torch.from_numpy(data.pixels(rows, wanted.architecture.img_size))
+    labels = torch.tensor([data.labels[row][0] for row in rows])
+    model = pretrain(pixels, labels, wanted, runtime.log.info)
+    about = {"recipe": wanted.model_dump(mode="json"), "environment": runtime.environment("cpu")}
+    save_weights(model, weights, about, dtype=torch.float16)
+
+
+if __name__ == "__main__":
+    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+        main(
+            index=snakemake.input.index,
+            weights=snakemake.output.weights,
+            recipe=snakemake.params.recipe,
+            threads=snakemake.threads,
+        )

@@ -1,0 +1,62 @@
+"""Rules probe_*: the linear probes of one job, a score file each."""
+
+import json
+import time
+from pathlib import Path
+
+from wecolora import runtime
+from wecolora.features import read_features
+from wecolora.health import probe_signs
+from wecolora.probe import largest_class, train_probe
+from wecolora.recipes import ProbeJob
+from wecolora.revisions import REVISIONS
+
+
+def main(*, about, features, scores, circumstances, recipe, run, threads):
+    started = time.time()
+    wanted = ProbeJob.model_validate_json(recipe)
+    device = runtime.device(threads)
+    student = json.loads(Path(about).read_text())
+    signs = sorted({sign.split(":")[0] for epoch in student["history"] for sign in epoch["signs"]})
+    axes = {name: student["recipe"][name] for name in ("teacher", "method", "r", "k", "alpha", "seed")}
+    for (dataset, probe), path, score in zip(wanted.recipes.items(), features, scores, strict=True):
+        data, classes, sha256 = read_features(path)
+        result = train_probe(data["train"], data["test"], len(classes), probe, device)
+        found = probe_signs(student["history"], result.metric, result.last, largest_class(data["test"][1]))
+        for sign in found:
+            runtime.log.warning("WARNING: %s", sign)
+        runtime.log.info(
+            "%s: %s %.2f (best %.2f in epoch %d)",
+            dataset,
+            result.metric,
+            result.last,
+            result.best,
+            result.best_epoch + 1,
+        )
+        runtime.write_json(
+            score,
+            {
+                "run": {**axes, "dataset": dataset, "slug": run},
+                **vars(result),
+                "signs": [*signs, *found],
+                "classes": classes,
+                "recipe": probe.model_dump(mode="json"),
+                "student_sha256": sha256,
+                "revisions": {stage: REVISIONS[stage] for stage in ("cache_teacher", "distill", "features", "probe")},
+                "environment": runtime.environment(device),
+            },
+        )
+    runtime.write_json(circumstances, runtime.circumstances(started))
+
+
+if __name__ == "__main__":
+    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+        main(
+            about=snakemake.input.about,
+            features=snakemake.input.features,
+            scores=snakemake.output.scores,
+            circumstances=snakemake.output.circumstances,
+            recipe=snakemake.params.recipe,
+            run=snakemake.wildcards.run,
+            threads=snakemake.threads,
+        )

@@ -1,0 +1,16 @@
+"""Rule subset: the nested, class-balanced order of the corpus."""
+
+from wecolora import runtime
+from wecolora.images import read_index
+from wecolora.recipes import SubsetRecipe
+from wecolora.subset import write_subset
+
+
+def main(*, index, subset, recipe):
+    wanted = SubsetRecipe.model_validate_json(recipe)
+    write_subset(read_index(index), wanted.seed, wanted.strategy, subset)
+
+
+if __name__ == "__main__":
+    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+        main(index=snakemake.input.index, subset=snakemake.output.subset, recipe=snakemake.params.recipe)
