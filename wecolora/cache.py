@@ -10,7 +10,9 @@ them: a random batch then reads at the speed of memory.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -92,9 +94,14 @@ def write_shard(
 
 
 def _checksum(crop: np.ndarray, tokens: np.ndarray) -> int:
-    digest = xxhash.xxh3_64(memoryview(np.ascontiguousarray(crop)).cast("B"))
-    digest.update(memoryview(np.ascontiguousarray(tokens)).cast("B"))
+    """Of one view; both arrays have to be contiguous."""
+    digest = xxhash.xxh3_64(crop.data)
+    digest.update(tokens.data)
     return digest.intdigest()
+
+
+READERS = 4  # threads of a reader at most (never more than torch may use): a few saturate the memory
+STRETCH = 2**22  # about so many bytes of a batch a thread takes at a time
 
 
 @dataclass
@@ -119,6 +126,7 @@ class CacheReader:
         for number, path in enumerate(paths):
             self.shards.append(self._open(str(path), number, recipe, teacher_sha256))
         self.starts = np.cumsum([0, *(len(shard.tokens) for shard in self.shards)])
+        self.pool = ThreadPoolExecutor(min(READERS, torch.get_num_threads()))
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -142,7 +150,7 @@ class CacheReader:
                 self.ids += [name.decode() for name in file["ids"][:]]
                 maps = [_map(path, file[name]) for name in ("tokens", "crops")]
                 checksum = file["checksum"][:]
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:  # whatever HDF5 makes of it
             raise BadInput(
                 f"{where}: is no whole teacher cache ({error}); delete the file to record it again."
             ) from error
@@ -155,24 +163,39 @@ class CacheReader:
         tokens = np.empty((len(rows), *first.tokens.shape[2:]), np.float16)
         wanted = np.asarray(rows)
         owners = np.searchsorted(self.starts, wanted, side="right") - 1
-        for out, (owner, row) in enumerate(zip(owners, wanted - self.starts[owners], strict=True)):
-            shard = self.shards[owner]
-            crops[out], tokens[out] = shard.crops[row, view], shard.tokens[row, view]
-            if not shard.verified[row, view]:
-                if _checksum(crops[out], tokens[out]) != shard.checksum[row, view]:
-                    raise BadInput(
-                        f"{shard.path} (shard {owner}): image {self.ids[int(self.starts[owner]) + int(row)]}, view {view}: "
-                        "the recorded bytes have changed (checksum); delete the file to record it again."
-                    )
-                shard.verified[row, view] = True
+        places = list(zip(owners.tolist(), (wanted - self.starts[owners]).tolist(), strict=True))
+
+        def copy(stretch: range) -> None:
+            for out in stretch:
+                self._copy(*places[out], view, crops[out], tokens[out])
+
+        # Threads help: copying and checking a view release the interpreter's lock.
+        step = max(1, STRETCH // max(1, crops[:1].nbytes + tokens[:1].nbytes))
+        stretches = (range(start, min(start + step, len(rows))) for start in range(0, len(rows), step))
+        deque(self.pool.map(copy, stretches), maxlen=0)  # raises what a thread raised, the first in the batch's order
         return crops, tokens
+
+    def _copy(self, owner: int, row: int, view: int, crop: np.ndarray, tokens: np.ndarray) -> None:
+        """Fill crop and tokens with one view; the copy is what is checked, while it still lies in the CPU's cache."""
+        shard = self.shards[owner]
+        crop[...], tokens[...] = shard.crops[row, view], shard.tokens[row, view]
+        if not shard.verified[row, view]:
+            if _checksum(crop, tokens) != shard.checksum[row, view]:
+                raise BadInput(
+                    f"{shard.path} (shard {owner}): image {self.ids[int(self.starts[owner]) + row]}, view {view}: "
+                    "the recorded bytes have changed (checksum); delete the file to record it again."
+                )
+            shard.verified[row, view] = True
 
 
 def _map(path: str, dataset: h5py.Dataset) -> np.ndarray:
+    if not dataset.size:  # a shard without images, as a small corpus may have; it has no place in the file
+        return np.empty(dataset.shape, dataset.dtype)
     offset = dataset.id.get_offset()
     if offset is None:
         raise ValueError(f"{dataset.name} is not contiguous")
-    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+    # As a plain array: indexing a np.memmap makes a np.memmap each time, which costs as much as a small copy.
+    return np.asarray(np.memmap(path, dataset.dtype, "r", offset, dataset.shape))
 
 
 def _difference(found: Any, wanted: Any) -> str:

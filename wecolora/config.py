@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -36,8 +37,8 @@ class Corpus(Strict):
     )
     views: Positive = Field(
         default=10,
-        description="Recorded crops an image. Epoch e uses view e mod views: as many as epochs is the paper's fresh crop "
-        "every epoch; fewer save disk in proportion.",
+        description="Recorded crops an image. Epoch e uses view e mod views: as many as epochs is the paper's "
+        "fresh crop every epoch; fewer save disk in proportion.",
     )
     shard_percent: float = Field(
         default=10,
@@ -51,29 +52,29 @@ class Corpus(Strict):
 class ProbeOverride(Strict):
     """What one data set's probe does differently."""
 
-    epochs: Positive | None = None
-    warmup_epochs: float | None = Field(default=None, ge=0)
-    batch: Positive | None = None
-    base_lr: float | None = Field(default=None, gt=0)
+    epochs: Positive | None = Field(default=None, description="In the place of probe.epochs.")
+    warmup_epochs: float | None = Field(default=None, ge=0, description="In the place of probe.warmup_epochs.")
+    batch: Positive | None = Field(default=None, description="In the place of probe.batch.")
+    base_lr: float | None = Field(default=None, gt=0, description="In the place of probe.base_lr.")
 
 
 class Runs(Strict):
     """A product of axes."""
 
-    teacher: list[Name]
-    method: list[Name]
-    r: list[Positive]
+    teacher: list[Name] = Field(min_length=1, description="Names below `teachers`.")
+    method: list[Name] = Field(min_length=1, description="How students start, train and are compared (methods.py).")
+    r: list[Positive] = Field(min_length=1, description="Reduction ratio: a student has floor(L / r) blocks.")
     k: list[Positive] = Field(default=[], description="Rank; dropped for methods without adapters.")
-    alpha: list[Alpha] = Field(description="Percent of the corpus.")
+    alpha: list[Alpha] = Field(min_length=1, description="Percent of the corpus.")
 
 
 class Artifact(Strict):
     """A table or a figure of the paper."""
 
-    kind: Literal["table", "figure"]
-    title: str
-    caption: str
-    runs: Runs
+    kind: Literal["table", "figure"] = Field(description="table: CSV, Markdown and LaTeX. figure: CSV, PNG and PDF.")
+    title: str = Field(description="As the paper numbers it.")
+    caption: str = Field(description="What it shows, for a reader.")
+    runs: Runs = Field(description="The runs that it needs: the product of these axes, with each seed.")
     datasets: list[Name] = Field(min_length=1, description="Columns of a table; one data set for a figure.")
     rows: list[Literal["teacher", "r", "alpha", "method", "components"]] = Field(
         default=[], description="A table's row labels, outermost first; components: what Table 1 ticks."
@@ -86,6 +87,16 @@ class Artifact(Strict):
             raise ValueError("a table needs `rows` and no `x`")
         if self.kind == "figure" and (self.rows or not self.x or len(self.datasets) != 1):
             raise ValueError("a figure needs `x`, exactly one data set, and no `rows`")
+        # What tells the cells of a table, or the points of a figure, apart.
+        apart = {"components": "method"}
+        shown = {apart.get(row, row) for row in self.rows} if self.kind == "table" else {self.x, "r", "method"}
+        for axis in ("teacher", "method", "r", "k", "alpha"):
+            values = list(dict.fromkeys(getattr(self.runs, axis)))
+            if len(values) > 1 and axis not in shown:
+                raise ValueError(
+                    f"runs.{axis} has the values {values}, which this {self.kind} cannot tell apart; "
+                    f"give one value{'' if self.kind == 'figure' or axis == 'k' else f', or name {axis} in `rows`'}"
+                )
         return self
 
 
@@ -97,14 +108,14 @@ class Config(Strict):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
         default=[0], min_length=1, description="Of initialisation and order; a run each."
     )
-    corpus: Corpus
-    teachers: dict[Name, Teacher] = Field(min_length=1)
-    datasets: dict[Name, Dataset] = Field(min_length=1)
-    distill: Optimisation = Optimisation()
-    probe: ProbeRecipe = ProbeRecipe()
+    corpus: Corpus = Field(description="What students are distilled on, and how it is cut and recorded.")
+    teachers: dict[Name, Teacher] = Field(min_length=1, description="Pre-trained models, by name.")
+    datasets: dict[Name, Dataset] = Field(min_length=1, description="Sets of images, by name.")
+    distill: Optimisation = Field(default=Optimisation(), description="How students are trained.")
+    probe: ProbeRecipe = Field(default=ProbeRecipe(), description="How students are scored: by linear probing.")
     probe_of: dict[Name, ProbeOverride] = Field(default={}, description="Probe settings of single data sets.")
     pretraining: dict[Name, Pretraining] = Field(default={}, description="How demo teachers are trained.")
-    artifacts: dict[Name, Artifact] = {}
+    artifacts: dict[Name, Artifact] = Field(default={}, description="Tables and figures, by name.")
     targets: list[Name] = Field(default=[], description="Artifacts that `snakemake` makes; empty: all of them.")
 
     @model_validator(mode="after")
@@ -135,6 +146,9 @@ class Config(Strict):
             _known(f"{where}.runs.method", method, METHODS, "method")
             if "k" in METHODS[method].axes and not runs.k:
                 raise ValueError(f"{where}.runs.k: method {method} needs a rank")
+            if "k" not in METHODS[method].axes and artifact.x == "k":
+                ranked = ", ".join(name for name in METHODS if "k" in METHODS[name].axes)
+                raise ValueError(f"{where}.runs.method: {method} has no rank to draw over (x: k); these have: {ranked}")
         for teacher in runs.teacher:
             _known(f"{where}.runs.teacher", teacher, self.teachers, "teacher")
             shape = self.teachers[teacher].architecture
@@ -181,16 +195,18 @@ def parse(values: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        lines = []
+        found: dict[str, list[str]] = {}
         for problem in error.errors():
-            key = ".".join(str(part) for part in problem["loc"])
-            message = problem["msg"].removeprefix("Value error, ")
+            # Brackets mark pydantic's own names, such as list[int] for a branch of a union.
+            key = ".".join(str(part) for part in problem["loc"] if "[" not in str(part))
+            message = re.sub(r" or instance of \w+", "", problem["msg"].removeprefix("Value error, "))
             if problem["type"] == "extra_forbidden":
                 message = f"unknown key{_suggest(problem['loc'])}"
             elif not isinstance(problem["input"], dict):
                 message = f"{message}, not {problem['input']!r}"
-            lines.append(f"{key}: {message}." if key else f"{message}.")
-        raise BadInput("config: " + "\n        ".join(lines)) from None
+            found.setdefault(key, []).append(message)
+        lines = [f"{key}: {'; or: '.join(messages)}." for key, messages in found.items()]
+        raise BadInput("config: " + "\n        ".join(line.removeprefix(": ") for line in lines)) from None
 
 
 def _suggest(location: tuple[int | str, ...]) -> str:
@@ -199,7 +215,8 @@ def _suggest(location: tuple[int | str, ...]) -> str:
     node: dict[str, Any] = schema
     for part in location[:-1]:
         node = _resolve(node, schema)
-        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or node.get("items") or {}
+        named = next(iter(node.get("patternProperties", {}).values()), None)  # dict[Name, ...]
+        node = node.get("properties", {}).get(part) or named or node.get("items") or {}
     allowed = list(_resolve(node, schema).get("properties", {}))
     return f"; allowed here are {', '.join(allowed)}" if allowed else ""
 

@@ -94,8 +94,8 @@ def distill(
         )
         history.append(record)
         log(
-            f"epoch {epoch + 1}/{recipe.epochs}: loss {record['loss']:.5f} ({record['relative_loss']:.3f} of the teacher's "
-            f"deviation), effective rank {record['student_rank']:.1f} (teacher {record['teacher_rank']:.1f}), "
+            f"epoch {epoch + 1}/{recipe.epochs}: loss {record['loss']:.5f} ({record['relative_loss']:.3f} of the "
+            f"teacher's deviation), effective rank {record['student_rank']:.1f} (teacher {record['teacher_rank']:.1f}), "
             f"lr {record['lr']:.2e}"
         )
         for sign in record["signs"]:
@@ -148,10 +148,11 @@ def _one_epoch(
         optimiser.step()
         optimiser.zero_grad()
     loss_mean = total / used
+    finite = math.isfinite(loss_mean)
     return {
         "loss": loss_mean,
-        "relative_loss": loss_mean / (deviation / used),
-        "student_rank": effective_rank(torch.cat(seen_student)) if math.isfinite(loss_mean) else 0.0,
-        "teacher_rank": effective_rank(torch.cat(seen_teacher)),
+        "relative_loss": loss_mean / max(deviation / used, 1e-12),  # micro-batches of one image have no deviation
+        "student_rank": effective_rank(torch.cat(seen_student)) if finite else 0.0,
+        "teacher_rank": effective_rank(torch.cat(seen_teacher)) if finite else 0.0,
         "lr": lr,
     }

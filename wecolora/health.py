@@ -47,7 +47,7 @@ def probe_signs(history: list[dict[str, Any]], metric: str, score: float, larges
     poor = score < POOR_AUC if metric == "mean AUC" else score < POOR_TOP1 * largest_class
     if history and poor and history[-1]["relative_loss"] < GOOD_LOSS:
         return [
-            f"good loss, poor probe: the loss is {history[-1]['relative_loss']:.2f} of the teacher's deviation, but the "
-            f"{metric} is {score:.1f}"
+            f"good loss, poor probe: the loss is {history[-1]['relative_loss']:.2f} of the teacher's deviation, but "
+            f"the {metric} is {score:.1f}"
         ]
     return []

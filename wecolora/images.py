@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from wecolora.errors import BadInput
 from wecolora.files import atomic_write
@@ -47,7 +47,7 @@ class Index:
         try:
             with Image.open(path) as opened:
                 return opened.convert("RGB")
-        except (OSError, UnidentifiedImageError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # whatever Pillow makes of it
             raise BadInput(f"{path}: the image of data set {self.name} cannot be read ({error}).") from error
 
     def pixels(self, positions: Sequence[int], size: int) -> np.ndarray:

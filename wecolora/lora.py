@@ -1,4 +1,4 @@
-"""Enhanced low-rank adaptation: f(x) = W x + B A x on every linear layer of a block (section 3.1, equations 1, 3, 4)."""
+"""Enhanced low-rank adaptation: f(x) = W x + B A x on every linear layer of a block (section 3.1, eq. 1, 3, 4)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def warmup_cosine(step: float, warmup: float, total: float) -> float:
 
 
 def adamw(parameters: Iterable[nn.Parameter], weight_decay: float) -> torch.optim.AdamW:
-    """AdamW with betas (0.9, 0.95); weight decay spares vectors (biases, norms), not LoRA's A and B. The loop sets lr."""
+    """AdamW with betas (0.9, 0.95); weight decay spares vectors (biases, norms), not LoRA's A and B. lr starts at 0."""
     trainable = [p for p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},

@@ -66,7 +66,8 @@ def train_probe(
     head = probe_head(features.shape[1], classes, recipe.seed).to(device)
     optimiser = LARS(head.parameters(), momentum=recipe.momentum, trust=recipe.trust)
     batch = min(recipe.batch, len(features))
-    starts = range(0, len(features) - batch + 1 if recipe.drop_last else len(features), batch)
+    # Without drop_last, a last batch of a single feature is left out all the same: batch norm cannot train on one.
+    starts = range(0, len(features) - (batch - 1 if recipe.drop_last else 1), batch)
     lr = recipe.base_lr * batch / 256
     history, losses = [], []
     for epoch in range(recipe.epochs):

@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from wecolora.methods import LossPoint
 
 
 class Strict(BaseModel):
-    """No unknown keys, no change after validation."""
+    """No unknown keys, no infinite numbers, no change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def canonical(self) -> str:
         """JSON with every default written out, the same bytes for the same values."""
@@ -29,6 +29,7 @@ class Strict(BaseModel):
 
 Triple = tuple[float, float, float]
 Positive = Annotated[int, Field(gt=0)]
+AboveZero = Annotated[float, Field(gt=0)]
 
 
 class Dataset(Strict):
@@ -69,6 +70,14 @@ class Architecture(Strict):
         default=False, description="false: the final norm stands before pooling, as in the paper's models."
     )
 
+    @model_validator(mode="after")
+    def _divides(self) -> Architecture:
+        if self.img_size % self.patch_size:
+            raise ValueError(f"patch_size {self.patch_size} must divide img_size {self.img_size}")
+        if self.embed_dim % self.num_heads:
+            raise ValueError(f"num_heads {self.num_heads} must divide embed_dim {self.embed_dim}")
+        return self
+
 
 class Teacher(Strict):
     """A pre-trained model."""
@@ -77,7 +86,9 @@ class Teacher(Strict):
     weights: str = Field(description="A safetensors file with timm's parameter names, from the workflow's folder.")
     architecture: Architecture = Field(description="timm VisionTransformer arguments.")
     mean: Triple = Field(default=(0.5, 0.5, 0.5), description="Pixel mean that its input is normalised with.")
-    std: Triple = Field(default=(0.5, 0.5, 0.5), description="Pixel standard deviation, likewise.")
+    std: tuple[AboveZero, AboveZero, AboveZero] = Field(
+        default=(0.5, 0.5, 0.5), description="Pixel standard deviation, likewise."
+    )
 
 
 class Pretraining(Strict):

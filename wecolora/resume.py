@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
+import xxhash
 
 from wecolora.files import atomic_write
+
+DIGEST = 16  # bytes of xxh3_128 after the state: a changed byte would change the student unseen
 
 
 class ResumeFile:
@@ -22,15 +26,21 @@ class ResumeFile:
         if self.path is None or not self.path.exists():
             return None
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True)
+            content = memoryview(self.path.read_bytes())
+            if xxhash.xxh3_128_digest(content[:-DIGEST]) != content[-DIGEST:]:
+                return None
+            return torch.load(io.BytesIO(content[:-DIGEST]), map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
             return None
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the saved state."""
         if self.path is not None:
+            content = io.BytesIO()
+            torch.save(state, content)
+            content.write(xxhash.xxh3_128_digest(content.getbuffer()))
             with atomic_write(self.path) as temporary:
-                torch.save(state, temporary)
+                temporary.write_bytes(content.getbuffer())
 
     def remove(self) -> None:
         """Forget it: the run is done."""

@@ -84,7 +84,7 @@ def circumstances(started: float) -> dict[str, Any]:
 
 def fingerprint(*parts: str) -> str:
     """32 hex digits that name a recipe on given inputs."""
-    return xxhash.xxh3_128_hexdigest("\n".join(parts))
+    return xxhash.xxh3_128_hexdigest("\n".join(parts).encode())
 
 
 def write_json(path: str | Path, value: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ def read_scores(paths: Iterable[str | Path]) -> pd.DataFrame:
         try:
             score = json.loads(Path(path).read_text())
             row = {**score["run"], **{name: score[name] for name in COLUMNS if name not in score["run"]}}
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{path}: is no score file ({error!r}); delete it to probe again.") from error
         rows.append({**row, "signs": "; ".join(row["signs"])})
     frame = pd.DataFrame(rows, columns=COLUMNS).astype({"k": "Int64"})

@@ -29,7 +29,7 @@ def tidy_table(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
     axes = ["teacher", "r", "k", "alpha", "method"]
     table = over_seeds(scores, [*axes, "dataset", "metric"])
     group = [axis for axis in ("teacher", "r", "alpha") if axis in recipe.rows] + ["dataset"]
-    printed = table["mean"].round(1)
+    printed = table["mean"].map(lambda mean: float(f"{mean:.1f}"))  # round(1) differs from it where a 5 is cut
     table["best"] = printed == printed.groupby([table[name] for name in group]).transform("max")
     rank = {name: {value: place for place, value in enumerate(order)} for name, order in _orders(recipe).items()}
     keys = [axis if axis != "components" else "method" for axis in recipe.rows] + ["dataset"]

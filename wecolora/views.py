@@ -30,7 +30,7 @@ class View:
 
 def draw_view(seed: int, image_id: str, number: int, width: int, height: int) -> View:
     """View ``number`` of an image of the given size, in pixels; no state, so workers and batches do not matter."""
-    key = xxhash.xxh64_intdigest(f"{seed}/{image_id}/{number}")
+    key = xxhash.xxh64_intdigest(f"{seed}/{image_id}/{number}".encode())
     rng = np.random.default_rng(key)
     flip = bool(rng.random() < 0.5)
     for _ in range(10):
@@ -48,5 +48,6 @@ def draw_view(seed: int, image_id: str, number: int, width: int, height: int) ->
 def apply_view(image: Image.Image, view: View, size: int) -> np.ndarray:
     """The view's pixels: (size, size, 3) uint8."""
     box = (view.left, view.top, view.left + view.width, view.top + view.height)
-    crop = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    # Not resize(box=box), whose filter also reads pixels around the box.
+    crop = image.crop(box).resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if view.flip else crop)

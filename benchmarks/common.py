@@ -1,0 +1,129 @@
+"""What the benchmarks share: random images and weights, a teacher cache of them, a clock, and rows of the table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from timm.models.vision_transformer import VisionTransformer
+
+from wecolora.cache import CacheReader, write_shard
+from wecolora.images import Index
+from wecolora.recipes import Architecture, CacheRecipe, DistillRecipe
+from wecolora.vit import build
+
+SHA256 = "0" * 64  # of the weights, which no file holds
+ARCHITECTURE = Architecture()  # ViT-B/16 at 224 px
+RECIPE = DistillRecipe(
+    method="wecolora",
+    teacher="random",
+    architecture=ARCHITECTURE,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    corpus="random",
+    corpus_seed=0,
+    views=1,
+    cache_revision=0,
+    r=2,
+    k=128,
+    alpha=1,
+    seed=0,
+    epochs=10,
+    warmup_epochs=2,
+    batch=128,
+    accumulate=8,
+    leftover="use",
+    lr=1e-3,
+    weight_decay=0.05,
+    layers="paper",
+    loss_point="after_norm",
+    online=False,
+    revision=0,
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a benchmark runs and how large it is."""
+
+    folder: Path
+    device: str
+    quick: bool
+
+    def pick(self, quick: int, cpu: int, gpu: int) -> int:
+        """A size or a number of rounds for this device; the quick one only shows that the benchmark runs."""
+        return quick if self.quick else gpu if self.device == "cuda" else cpu
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table. ``met``: whether the aim is, None where the line has no aim."""
+
+    what: str
+    measured: str
+    ratio: str
+    aim: str = ""
+    met: bool | None = None
+
+
+def random_teacher(depth: int | None = None) -> VisionTransformer:
+    """ViT-B/16 with random weights, frozen; ``depth`` replaces its 12 blocks."""
+    torch.manual_seed(0)
+    return build(ARCHITECTURE.model_dump(), depth).requires_grad_(False).eval()
+
+
+def random_images(folder: Path, train: int, test: int = 0) -> Index:
+    """An index of noise images of 256 x 256 in two classes."""
+    count = train + test
+    rng = np.random.default_rng(0)
+    np.save(folder / f"images{count}.npy", rng.integers(0, 256, (count, 256, 256, 3), np.uint8))
+    return Index(
+        name="random",
+        root=str(folder),
+        classes=["even", "odd"],
+        multilabel=False,
+        ids=[f"image{number}" for number in range(count)],
+        paths=[f"images{count}.npy"] * count,
+        offsets=list(range(count)),
+        labels=[[number % 2] for number in range(count)],
+        split=["train"] * train + ["test"] * test,
+    )
+
+
+def write_cache(path: Path, index: Index, teacher: VisionTransformer, recipe: DistillRecipe, device: str) -> None:
+    """A shard of all images of the index, for a run of this recipe."""
+    wanted = CacheRecipe.model_validate({**recipe.cache(), "low": 0, "high": 100})
+    write_shard(path, index, range(len(index.ids)), teacher, SHA256, wanted, device, batch=32)
+
+
+def open_cache(path: Path, recipe: DistillRecipe) -> CacheReader:
+    """A reader that has verified nothing so far."""
+    return CacheReader([path], recipe.cache(), SHA256)
+
+
+def seconds(work: Callable[[], Any], device: str = "cpu") -> float:
+    """How long the work takes; a GPU's queue is empty before and after. What it returns is freed after the clock."""
+    synchronise = torch.cuda.synchronize if device == "cuda" else lambda: None
+    synchronise()
+    start = time.perf_counter()
+    kept = work()
+    synchronise()
+    taken = time.perf_counter() - start
+    del kept
+    return taken
+
+
+def interleaved(variants: dict[str, Callable[[], Any]], rounds: int, device: str) -> dict[str, np.ndarray]:
+    """Seconds of each variant in each round; a round runs every variant once, and a first one warms up, uncounted."""
+    times = [[seconds(work, device) for work in variants.values()] for _ in range(1 + rounds)][1:]
+    return dict(zip(variants, np.array(times).T, strict=True))
+
+
+def ratio(above: np.ndarray, below: np.ndarray) -> float:
+    """Median over the rounds of what both took in the same round: a machine that slows down slows both."""
+    return float(np.median(above / below))

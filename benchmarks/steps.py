@@ -1,0 +1,68 @@
+"""(a) A distillation step, teacher cached and online, over the bare forward and backward of the LoRA student."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from benchmarks.common import (
+    RECIPE,
+    Row,
+    Setting,
+    interleaved,
+    open_cache,
+    random_images,
+    random_teacher,
+    ratio,
+    write_cache,
+)
+from wecolora.distill import _one_epoch, start_student, token_loss
+from wecolora.optim import adamw
+from wecolora.sources import CachedSource, OnlineSource, Source
+from wecolora.vit import normalise, tokens_before_norm
+
+TITLE = "A distillation step (WeCoLoRA, r = 2, k = 128) over its forward + backward, tensors in memory"
+
+
+def run(setting: Setting) -> list[Row]:
+    """A round is one window of micro-batches and its update, by the very code of a distillation's epoch."""
+    device = setting.device
+    steps, rounds = setting.pick(2, 4, 16), setting.pick(1, 5, 9)
+    recipe = RECIPE.model_copy(update={"batch": setting.pick(1, 8, 64), "accumulate": steps})
+    images = recipe.batch * steps
+    index, teacher = random_images(setting.folder, images), random_teacher().to(device)
+    path = setting.folder / "cache.h5"
+    write_cache(path, index, teacher, recipe, device)
+    reader = open_cache(path, recipe)
+    student = start_student(teacher, recipe).to(device).train()
+    optimiser = adamw(student.parameters(), recipe.weight_decay)
+
+    settings = (recipe.mean, recipe.std, recipe.corpus_seed, recipe.architecture.img_size, device)
+    cached, online = CachedSource(reader), OnlineSource(index, range(images), teacher, *settings)
+    pixels, tokens = cached.batch(range(images), 0)
+    inputs = normalise(pixels.to(device), recipe.mean, recipe.std).split(recipe.batch)
+    wanted = teacher.norm(tokens.to(device).float()).split(recipe.batch)
+
+    def floor() -> None:
+        for pair in zip(inputs, wanted, strict=True):
+            token_loss(student.norm(tokens_before_norm(student, pair[0])), pair[1]).backward()
+        optimiser.zero_grad()
+
+    def window(source: Source) -> None:
+        reader.shards[0].verified[:] = False  # so that every read is a first one
+        _one_epoch(student, teacher.norm, source, [range(steps)], optimiser, images, recipe, 1, device)
+
+    variants = {"floor": floor, "cached": partial(window, cached), "online": partial(window, online)}
+    times = interleaved(variants, rounds, device)
+
+    def row(what: str, name: str, most: float | None = None) -> Row:
+        over = ratio(times[name], times["floor"])
+        aim, met = ("", None) if most is None else (f"at most {most} x", over <= most)
+        return Row(what, f"{np.median(times[name]) / steps:.3f} s a step", f"{over:.3f} x", aim, met)
+
+    return [
+        row(f"forward + backward of {recipe.batch} images", "floor"),
+        row("step, teacher cached", "cached", most=1.05),
+        row("step, teacher online", "online"),
+    ]

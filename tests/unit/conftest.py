@@ -1,0 +1,125 @@
+"""Fixtures that several unit tests share."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch: one thread, before anything imports it
+
+from pathlib import Path
+
+import pytest
+
+
+# Tiny models and images (weight copy, LoRA, distillation, features, probe)
+
+
+@pytest.fixture
+def tiny_architecture():
+    """timm arguments of a vision transformer that is built in milliseconds."""
+    from wecolora.recipes import Architecture
+
+    return Architecture(img_size=16, patch_size=8, embed_dim=32, depth=4, num_heads=2).model_dump()
+
+
+@pytest.fixture
+def tiny_teacher(tiny_architecture):
+    """A frozen teacher no two of whose tensors are alike: biases and norms are random too."""
+    import torch
+
+    from wecolora import vit
+
+    generator = torch.Generator().manual_seed(7)
+    model = vit.build(tiny_architecture).requires_grad_(False).eval()
+    for name, parameter in model.named_parameters():
+        centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+        parameter.copy_(centre + 0.15 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+@pytest.fixture(scope="session")
+def unlabelled_folder(tmp_path_factory) -> Path:
+    """36 small PNG files of smooth random pictures, without labels."""
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(3)
+    for number in range(36):
+        coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        coarse.resize((24, 20), Image.Resampling.BICUBIC).save(folder / f"{number:02d}.png")
+    return folder
+
+
+@pytest.fixture
+def unlabelled_index(unlabelled_folder, tmp_path):
+    """The index of these pictures, as rule prepare makes it. Whoever reads its labels fails."""
+    import dataclasses
+
+    from wecolora.datasets import prepare_folder
+    from wecolora.images import read_index
+
+    class Secret(list):
+        def _refuse(self, *_):
+            raise AssertionError("distillation has read a label")
+
+        __getitem__ = __iter__ = __len__ = _refuse
+
+    prepare_folder("pictures", unlabelled_folder, tmp_path / "index.parquet")
+    return dataclasses.replace(read_index(tmp_path / "index.parquet"), labels=Secret())
+
+
+@pytest.fixture
+def distill_recipe(tiny_architecture):
+    """A recipe of a small distillation; keyword arguments replace its values."""
+    from wecolora.recipes import DistillRecipe
+
+    def make(**changes):
+        values = {
+            "method": "wecolora",
+            "teacher": "tiny",
+            "architecture": tiny_architecture,
+            "mean": (0.5, 0.4, 0.6),
+            "std": (0.25, 0.3, 0.2),
+            "corpus": "pictures",
+            "corpus_seed": 5,
+            "views": 2,
+            "cache_revision": 1,
+            "r": 2,
+            "k": 4,
+            "alpha": 100.0,
+            "seed": 0,
+            "epochs": 3,
+            "warmup_epochs": 1,
+            "batch": 6,
+            "accumulate": 2,
+            "leftover": "use",
+            "lr": 5e-3,
+            "weight_decay": 0.05,
+            "layers": "paper",
+            "loss_point": "after_norm",
+            "online": True,
+            "revision": 1,
+        }
+        return DistillRecipe(**{**values, **changes})
+
+    return make
+
+
+@pytest.fixture
+def online_source(tiny_teacher, unlabelled_index, distill_recipe):
+    """The pictures and the tiny teacher's tokens, computed at each step; ``calls`` records (rows, view)."""
+    from wecolora.sources import OnlineSource
+
+    class Recording(OnlineSource):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.calls = []
+
+        def batch(self, rows, view):
+            self.calls.append((list(rows), view))
+            return super().batch(rows, view)
+
+    recipe = distill_recipe()
+    positions = range(len(unlabelled_index.ids))
+    return Recording(unlabelled_index, positions, tiny_teacher, recipe.mean, recipe.std, recipe.corpus_seed, 16)

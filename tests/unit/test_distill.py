@@ -1,0 +1,455 @@
+"""Distillation: the loss, the updates, what trains, and that a killed or cached run gives the same student."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wecolora import distill as module
+from wecolora import vit
+from wecolora.cache import CacheReader, write_shard
+from wecolora.datasets import prepare_folder
+from wecolora.distill import distill, start_student, token_loss, update_windows
+from wecolora.errors import BadInput
+from wecolora.images import read_index
+from wecolora.methods import METHODS
+from wecolora.recipes import CacheRecipe
+from wecolora.resume import ResumeFile
+from wecolora.sources import CachedSource, OnlineSource, prefetched
+from wecolora.subset import read_subset, write_subset
+from wecolora.weight_copy import copy_weights
+
+IMAGES = 36
+
+
+def same(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def snapshot(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def tokens(model, pixels, recipe, point):
+    """Written with timm's own forward_features; before the norm, the norm is taken out."""
+    inputs = (pixels.permute(0, 3, 1, 2).float() / 255 - torch.tensor(recipe.mean).view(3, 1, 1)) / torch.tensor(
+        recipe.std
+    ).view(3, 1, 1)
+    if point == "after_norm":
+        return model.forward_features(inputs)
+    norm, model.norm = model.norm, torch.nn.Identity()
+    try:
+        return model.forward_features(inputs)
+    finally:
+        model.norm = norm
+
+
+class Spy(torch.optim.SGD):
+    """Records the learning rate and the gradients of each update; moves nothing."""
+
+    def __init__(self, parameters, weight_decay):
+        self.parameters = list(parameters)
+        super().__init__(self.parameters, lr=0.0)
+        self.lrs, self.gradients = [], []
+
+    def step(self, closure=None):
+        self.lrs.append(self.param_groups[0]["lr"])
+        self.gradients.append([None if p.grad is None else p.grad.clone() for p in self.parameters])
+
+
+@pytest.fixture
+def spies(monkeypatch):
+    made = []
+    monkeypatch.setattr(module, "adamw", lambda parameters, decay: made.append(Spy(parameters, decay)) or made[-1])
+    return made
+
+
+# The loss and the updates
+
+
+def test_the_loss_is_the_mean_absolute_difference_over_batch_tokens_and_width():
+    student = torch.tensor([[[1.0, -2.0], [0.0, 4.0]], [[0.5, 0.5], [3.0, -1.0]]])
+    teacher = torch.tensor([[[0.0, 2.0], [0.0, 1.0]], [[1.0, 0.0], [-3.0, -1.0]]])
+    assert token_loss(student, teacher).item() == pytest.approx((1 + 4 + 0 + 3 + 0.5 + 0.5 + 6 + 0) / 8)
+
+
+@pytest.mark.parametrize(
+    ("micro_batches", "accumulate", "leftover", "expected"),
+    [
+        (10, 4, "use", [range(4), range(4, 8), range(8, 10)]),
+        (10, 4, "drop", [range(4), range(4, 8)]),
+        (8, 4, "drop", [range(4), range(4, 8)]),
+        (8, 4, "use", [range(4), range(4, 8)]),
+        (3, 4, "use", [range(3)]),
+        (3, 4, "drop", []),
+        (0, 4, "use", []),
+        (3, 1, "drop", [range(1), range(1, 2), range(2, 3)]),
+    ],
+)
+def test_left_over_micro_batches_are_used_or_dropped(micro_batches, accumulate, leftover, expected):
+    assert update_windows(micro_batches, accumulate, leftover) == expected
+
+
+def test_the_gradient_of_every_window_is_the_mean_of_its_micro_batches(
+    tiny_teacher, online_source, distill_recipe, spies
+):
+    """36 images in batches of 6, four to an update: windows of 4 and, left over, 2."""
+    recipe = distill_recipe(method="weco_kd", epochs=1, accumulate=4)
+    distill(tiny_teacher, online_source, IMAGES, recipe)
+    student = copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2)
+    batches = online_source.calls[:]
+    assert len(batches) == 6 and len(spies[0].gradients) == 2
+    for window, found in zip([batches[:4], batches[4:]], spies[0].gradients, strict=True):
+        means = []
+        for rows, view in window:
+            pixels, _ = online_source.batch(rows, view)
+            difference = tokens(student, pixels, recipe, "after_norm") - tokens(
+                tiny_teacher, pixels, recipe, "after_norm"
+            )
+            means.append(torch.autograd.grad(difference.abs().mean(), list(student.parameters())))
+        for gradient, *parts in zip(found, *means, strict=True):
+            torch.testing.assert_close(gradient, torch.stack(parts).mean(0), rtol=1e-4, atol=1e-7)
+
+
+def test_the_learning_rate_follows_warmup_and_cosine_once_an_update(tiny_teacher, online_source, distill_recipe, spies):
+    recipe = distill_recipe(epochs=4, warmup_epochs=2, accumulate=3, lr=0.5)
+    _, history = distill(tiny_teacher, online_source, IMAGES, recipe)
+    cosine = [0.5 * (1 + math.cos(math.pi * x)) for x in (0, 0.25, 0.5, 0.75)]
+    expected = [0.5 * factor for factor in [0, 0.25, 0.5, 0.75, *cosine]]
+    assert spies[0].lrs == pytest.approx(expected)
+    assert [epoch["lr"] for epoch in history] == pytest.approx(expected[1::2])
+
+
+def test_the_first_update_has_no_learning_rate(tiny_teacher, online_source, distill_recipe):
+    recipe = distill_recipe(method="weco_kd", epochs=1, accumulate=6, warmup_epochs=1)
+    student, _ = distill(tiny_teacher, online_source, IMAGES, recipe)
+    assert same(student, copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2))
+
+
+def test_an_epoch_sees_each_image_once_in_a_new_order_and_its_own_view(tiny_teacher, online_source, distill_recipe):
+    distill(tiny_teacher, online_source, 34, distill_recipe(epochs=5, views=2))
+    epochs = [online_source.calls[5 * epoch : 5 * epoch + 5] for epoch in range(5)]
+    assert len(online_source.calls) == 25  # 34 images fill five batches of 6; the sixth is dropped
+    assert [{view for _, view in epoch} for epoch in epochs] == [{0}, {1}, {0}, {1}, {0}]
+    orders = [tuple(row for rows, _ in epoch for row in rows) for epoch in epochs]
+    assert all(len(order) == len(set(order)) == 30 and set(order) <= set(range(34)) for order in orders)
+    assert len(set(orders)) == 5
+
+
+def test_dropped_micro_batches_are_not_even_read(tiny_teacher, online_source, distill_recipe):
+    distill(tiny_teacher, online_source, IMAGES, distill_recipe(epochs=1, accumulate=4, leftover="drop"))
+    assert len(online_source.calls) == 4
+
+
+def test_a_distillation_equals_one_written_in_plain_torch(tiny_teacher, online_source, distill_recipe):
+    recipe = distill_recipe(method="weco_kd", accumulate=4, epochs=3, loss_point="before_norm")
+    found, history = distill(tiny_teacher, online_source, IMAGES, recipe)
+    student = copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2)
+    matrices = [p for p in student.parameters() if p.ndim > 1]
+    vectors = [p for p in student.parameters() if p.ndim == 1]
+    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.95))
+    losses = []
+    for number, (rows, view) in enumerate(online_source.calls[:]):
+        epoch, batch = divmod(number, 6)
+        pixels, _ = online_source.batch(rows, view)
+        wanted = tokens(tiny_teacher, pixels, recipe, "before_norm")
+        loss = (tokens(student, pixels, recipe, "before_norm") - wanted).abs().mean()
+        losses.append(loss.item())
+        (loss / (4 if batch < 4 else 2)).backward()
+        if batch in (3, 5):
+            progress = epoch + (0 if batch == 3 else 4 / 6)
+            factor = progress if progress < 1 else 0.5 * (1 + math.cos(math.pi * (progress - 1) / 2))
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.lr * factor
+            optimiser.step()
+            optimiser.zero_grad()
+    assert [epoch["loss"] for epoch in history] == pytest.approx(np.reshape(losses, (3, 6)).mean(1), rel=1e-4)
+    for name, tensor in found.state_dict().items():
+        torch.testing.assert_close(tensor, student.state_dict()[name], rtol=1e-3, atol=1e-4)
+
+
+# What changes and what does not
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_lowers_its_loss_and_leaves_the_teacher_alone(
+    tiny_teacher, online_source, distill_recipe, method
+):
+    before = snapshot(tiny_teacher)
+    recipe = distill_recipe(method=method, epochs=8, lr=1e-2)
+    student, history = distill(tiny_teacher, online_source, IMAGES, recipe)
+    assert history[-1]["loss"] < 0.95 * history[0]["loss"]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tiny_teacher.state_dict().items())
+    assert [parameter.grad for parameter in tiny_teacher.parameters() if parameter.grad is not None] == []
+    assert student.state_dict().keys() == vit.build(recipe.architecture.model_dump(), depth=2).state_dict().keys()
+    assert not student.training and not any(parameter.requires_grad for parameter in student.parameters())
+
+
+@pytest.mark.parametrize(
+    ("method", "parts"), [("scratch_kd", None), ("weco_kd", None), ("weco_lora_qv", "qv"), ("wecolora", "qkvo12")]
+)
+def test_a_method_starts_and_trains_what_its_entry_says(tiny_teacher, distill_recipe, method, parts):
+    recipe = distill_recipe(method=method)
+    student = start_student(tiny_teacher, recipe)
+    trains = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
+    if parts is None:
+        assert trains == {name for name, _ in student.named_parameters()}
+    else:
+        assert all(name.split(".")[-2] in "AB" for name in trains)
+        assert {name.split(".")[-1][-1] for name in trains} == set(parts)
+        assert len(trains) == 2 * len(student.blocks) * len(parts)
+    copied = copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2).blocks[0].mlp.fc1.weight
+    layer = student.blocks[0].mlp.fc1
+    assert torch.equal(getattr(layer, "base", layer).weight, copied) == (method != "scratch_kd")
+
+
+def test_the_table_of_expected_methods_is_complete():
+    """A new entry needs its own line in the test above."""
+    marks = test_a_method_starts_and_trains_what_its_entry_says.pytestmark
+    assert {method for method, _ in marks[0].args[1]} == set(METHODS)
+
+
+@pytest.mark.parametrize("method", ["wecolora", "weco_lora_qv"])
+def test_the_copied_weights_stay_frozen_until_the_merge(
+    tiny_teacher, online_source, distill_recipe, method, monkeypatch
+):
+    monkeypatch.setattr(module, "merge", lambda model: model)
+    recipe = distill_recipe(method=method)
+    start = snapshot(start_student(tiny_teacher, recipe))
+    student, _ = distill(tiny_teacher, online_source, IMAGES, recipe)
+    for name, tensor in student.state_dict().items():
+        moves = ".A." in name or ".B." in name
+        assert torch.equal(tensor, start[name]) == (not moves), name
+
+
+def test_the_merged_student_differs_from_its_teacher_in_the_adapted_matrices_alone(
+    tiny_teacher, online_source, distill_recipe
+):
+    recipe = distill_recipe()
+    student, _ = distill(tiny_teacher, online_source, IMAGES, recipe)
+    start = copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2).state_dict()
+    adapted = {f"{layer}.weight" for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")}
+    for name, tensor in student.state_dict().items():
+        assert torch.equal(tensor, start[name]) == (name.removeprefix("blocks.").split(".", 1)[-1] not in adapted), name
+
+
+def test_explicit_layers_decide_the_students_depth(tiny_teacher, online_source, distill_recipe):
+    for method in ("scratch_kd", "wecolora"):
+        student, _ = distill(
+            tiny_teacher, online_source, IMAGES, distill_recipe(method=method, epochs=1, layers=[0, 1, 3])
+        )
+        assert len(student.blocks) == 3
+
+
+@pytest.mark.parametrize("point", ["before_norm", "after_norm"])
+@pytest.mark.parametrize("method", ["weco_kd", "wecolora"])
+def test_the_recorded_loss_is_taken_at_the_loss_point(
+    tiny_teacher, online_source, distill_recipe, method, point, spies
+):
+    recipe = distill_recipe(method=method, epochs=1, loss_point=point, lr=0.0)
+    _, history = distill(tiny_teacher, online_source, IMAGES, recipe)
+    student = copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2)
+    pixels, _ = online_source.batch(range(IMAGES), 0)
+    with torch.no_grad():
+        wanted = {p: tokens(tiny_teacher, pixels, recipe, p) for p in ("before_norm", "after_norm")}
+        losses = {p: (tokens(student, pixels, recipe, p) - wanted[p]).abs().mean().item() for p in wanted}
+    assert history[0]["loss"] == pytest.approx(losses[point], rel=1e-5)
+    assert abs(losses["before_norm"] - losses["after_norm"]) > 0.05 * losses[point]
+
+
+def test_the_final_norm_trains_only_where_the_loss_comes_after_it(tiny_teacher, online_source, distill_recipe):
+    for point in ("before_norm", "after_norm"):
+        recipe = distill_recipe(method="weco_kd", loss_point=point)
+        student, _ = distill(tiny_teacher, online_source, IMAGES, recipe)
+        assert torch.equal(student.norm.weight, tiny_teacher.norm.weight) == (point == "before_norm")
+
+
+def test_the_seed_decides_the_student(tiny_teacher, online_source, distill_recipe):
+    one, again, other = (
+        distill(tiny_teacher, online_source, IMAGES, distill_recipe(seed=seed))[0] for seed in (0, 0, 1)
+    )
+    assert same(one, again) and not same(one, other)
+
+
+def test_the_record_of_an_epoch_holds_the_loss_against_the_teachers_own_spread(
+    tiny_teacher, online_source, distill_recipe
+):
+    _, history = distill(tiny_teacher, online_source, IMAGES, distill_recipe(epochs=2))
+    for epoch in history:
+        assert set(epoch) == {"loss", "relative_loss", "student_rank", "teacher_rank", "lr", "signs"}
+        assert 0 < epoch["relative_loss"] and 1 <= epoch["student_rank"] <= 32 and 1 <= epoch["teacher_rank"] <= 32
+
+
+# A killed run
+
+
+class Killed(Exception):
+    pass
+
+
+def killer(line_start):
+    def log(line):
+        if line.startswith(line_start):
+            raise Killed
+
+    return log
+
+
+@pytest.mark.parametrize("method", ["wecolora", "weco_kd"])
+def test_a_run_killed_after_an_epoch_and_resumed_gives_the_same_student(
+    tiny_teacher, online_source, distill_recipe, method, tmp_path
+):
+    recipe = distill_recipe(method=method, epochs=4)
+    whole, whole_history = distill(tiny_teacher, online_source, IMAGES, recipe)
+    state = ResumeFile(tmp_path, "run")
+    with pytest.raises(Killed):
+        distill(tiny_teacher, online_source, IMAGES, recipe, resume=state, log=killer("epoch 3/4"))
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".pt"] == ["run.pt"]
+    lines = []
+    online_source.calls.clear()
+    state = ResumeFile(tmp_path, "run")
+    resumed, history = distill(tiny_teacher, online_source, IMAGES, recipe, resume=state, log=lines.append)
+    assert lines[0] == "resumed after epoch 2" and len(online_source.calls) == 2 * 6  # epochs 3 and 4 alone
+    assert same(resumed, whole) and history == whole_history
+    state.remove()
+    assert not state.path.exists()
+
+
+def test_a_run_killed_while_its_student_was_being_written_trains_no_further(
+    tiny_teacher, online_source, distill_recipe, tmp_path
+):
+    recipe, state = distill_recipe(), ResumeFile(tmp_path, "run")
+    whole, history = distill(tiny_teacher, online_source, IMAGES, recipe, resume=state)
+    online_source.calls.clear()
+    resumed, again = distill(tiny_teacher, online_source, IMAGES, recipe, resume=state)
+    assert same(resumed, whole) and again == history and not online_source.calls
+
+
+# Where tokens come from
+
+
+@pytest.fixture
+def cached_source(tiny_teacher, unlabelled_index, distill_recipe, tmp_path):
+    """The same pictures and tokens as the online source, from two shards."""
+    recipe = distill_recipe()
+    keys = ("teacher", "corpus", "architecture", "mean", "std", "views")
+    values = {key: getattr(recipe, key) for key in keys}
+    shard_recipe = CacheRecipe(**values, seed=recipe.corpus_seed, low=0, high=100, revision=recipe.cache_revision)
+    paths = [tmp_path / "000.h5", tmp_path / "001.h5"]
+    for path, positions in zip(paths, [range(20), range(20, IMAGES)], strict=True):
+        write_shard(path, unlabelled_index, positions, tiny_teacher, "digest", shard_recipe)
+    return CachedSource(CacheReader(paths, recipe.cache(), "digest"))
+
+
+def test_cached_and_online_give_the_same_pixels_and_the_same_tokens_up_to_float16(online_source, cached_source):
+    rows = [30, 2, 19, 20]
+    for view in (0, 1):
+        pixels, wanted = online_source.batch(rows, view)
+        cached_pixels, cached = cached_source.batch(rows, view)
+        assert torch.equal(pixels, cached_pixels) and cached.dtype == torch.float16
+        torch.testing.assert_close(cached.float(), wanted, rtol=2**-10, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["wecolora", "weco_kd"])
+def test_cached_and_online_give_the_same_student_up_to_the_caches_rounding(
+    tiny_teacher, online_source, cached_source, distill_recipe, method
+):
+    recipe = distill_recipe(method=method)
+    online, _ = distill(tiny_teacher, online_source, IMAGES, recipe)
+    cached, _ = distill(tiny_teacher, cached_source, IMAGES, recipe)
+    other, _ = distill(tiny_teacher, online_source, IMAGES, recipe.model_copy(update={"seed": 1}))
+    pixels, _ = online_source.batch(range(IMAGES), 0)
+    with torch.no_grad():
+        start = tokens(
+            copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2), pixels, recipe, "after_norm"
+        )
+        outputs = [tokens(student, pixels, recipe, "after_norm") for student in (online, cached, other)]
+    learnt, rounding, seeds = ((outputs[0] - out).norm() for out in (start, outputs[1], outputs[2]))
+    assert rounding < 0.01 * learnt
+    assert seeds > 5 * rounding  # so the comparison can fail
+
+
+def test_the_teacher_of_a_cached_run_serves_its_final_norm_alone(tiny_teacher, cached_source, distill_recipe):
+    ran = []
+    for name, part in tiny_teacher.named_children():
+        part.register_forward_hook(lambda *_, name=name: ran.append(name))
+    distill(tiny_teacher, cached_source, IMAGES, distill_recipe(epochs=1))
+    assert set(ran) == {"norm"}
+
+
+def test_batches_come_in_order_one_read_ahead(online_source):
+    batches = prefetched(online_source, ([row] for row in range(4)), 0)
+    first, _ = next(batches)
+    assert torch.equal(first, online_source.batch([0], 0)[0])
+    rest = [pixels for pixels, _ in batches]
+    assert [rows for rows, _ in online_source.calls if rows != [0]] == [[1], [2], [3]]
+    assert all(torch.equal(p, online_source.batch([row], 0)[0]) for row, p in enumerate(rest, start=1))
+
+
+def test_a_student_is_distilled_from_unlabelled_files(tiny_teacher, distill_recipe, tmp_path):
+    """From a bare folder to a student: index, subset, cache and run, and no label anywhere."""
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        (tmp_path / "in" / "any").mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8))
+        picture.save(tmp_path / "in" / ("any" if number % 2 else ".") / f"{number}.png")
+    prepare_folder("bare", tmp_path / "in", tmp_path / "index.parquet")
+    index = read_index(tmp_path / "index.parquet")
+    assert index.classes == [] and index.labels == [[]] * 12
+    write_subset(index, 0, "balanced", tmp_path / "subset.parquet")
+    positions, _, _ = read_subset(tmp_path / "subset.parquet")
+    assert sorted(positions) == list(range(12))
+    recipe = distill_recipe()
+    source = OnlineSource(index, positions, tiny_teacher, recipe.mean, recipe.std, 0, 16)
+    _, history = distill(tiny_teacher, source, 12, recipe)
+    assert len(history) == 3
+
+
+def test_the_shared_index_does_refuse_to_show_a_label(unlabelled_index):
+    """The guard behind every test above that distils: it is armed."""
+    with pytest.raises(AssertionError, match="read a label"):
+        unlabelled_index.labels[0]
+    with pytest.raises(AssertionError, match="read a label"):
+        list(dataclasses.asdict(unlabelled_index)["labels"])
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(("images", "leftover"), [(5, "use"), (11, "drop"), (0, "use")])
+def test_a_subset_too_small_for_one_update_is_refused(tiny_teacher, online_source, distill_recipe, images, leftover):
+    with pytest.raises(BadInput, match=rf"alpha = 100\.0: its {images} images do not fill one update"):
+        distill(tiny_teacher, online_source, images, distill_recipe(leftover=leftover))
+
+
+@pytest.mark.parametrize(("images", "leftover"), [(6, "use"), (12, "drop")])
+def test_a_subset_of_exactly_one_update_is_enough(tiny_teacher, online_source, distill_recipe, images, leftover):
+    _, history = distill(tiny_teacher, online_source, images, distill_recipe(leftover=leftover, epochs=1))
+    assert len(history) == 1
+
+
+def test_micro_batches_of_one_image_work(tiny_teacher, online_source, distill_recipe):
+    """They have no spread to compare the loss with."""
+    _, history = distill(tiny_teacher, online_source, 4, distill_recipe(batch=1, epochs=1))
+    assert math.isfinite(history[0]["loss"]) and not history[0]["relative_loss"] < 1
+
+
+def test_a_diverging_student_stops_the_run_and_saves_nothing(
+    tiny_teacher, online_source, distill_recipe, tmp_path
+):
+    recipe, state, lines = distill_recipe(method="weco_kd", lr=1e30), ResumeFile(tmp_path, "run"), []
+    with pytest.raises(BadInput, match=r"weco_kd: the loss is no number in epoch 1; lower distill\.lr"):
+        distill(tiny_teacher, online_source, IMAGES, recipe, resume=state, log=lines.append)
+    assert "WARNING: training unstable: the loss is nan" in lines
+    assert not state.path.exists()
+
+
+def test_a_teacher_whose_tokens_are_no_numbers_stops_the_run(tiny_teacher, online_source, distill_recipe):
+    tiny_teacher.blocks[0].mlp.fc1.weight.fill_(float("nan"))
+    with pytest.raises(BadInput, match="the loss is no number in epoch 1"):
+        distill(tiny_teacher, online_source, IMAGES, distill_recipe())

@@ -1,0 +1,113 @@
+"""Features: one row an image, equal to the model's own, and files that are refused."""
+
+import dataclasses
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from wecolora import vit
+from wecolora.errors import BadInput
+from wecolora.features import extract, read_features, write_features
+from wecolora.images import Index
+
+MEAN, STD = (0.5, 0.4, 0.6), (0.25, 0.3, 0.2)
+
+
+@pytest.fixture
+def images(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", pixels)
+    return pixels
+
+
+@pytest.fixture
+def index(images, tmp_path):
+    """Nine images; training and test images alternate, so that order can go wrong."""
+    return Index(
+        name="set",
+        root=str(tmp_path),
+        classes=["ant", "bee", "cat"],
+        multilabel=False,
+        ids=[f"id{number}" for number in range(9)],
+        paths=["images.npy"] * 9,
+        offsets=[8, 7, 6, 5, 4, 3, 2, 1, 0],
+        labels=[[number % 3] for number in range(9)],
+        split=["train", "test"] * 4 + ["train"],
+    )
+
+
+@pytest.fixture
+def forward(tiny_teacher):
+    return lambda pixels: vit.pooled(tiny_teacher, vit.normalise(pixels, MEAN, STD))
+
+
+def test_each_image_has_the_row_that_timm_computes_for_it(index, forward, images, tiny_teacher, tmp_path):
+    write_features(tmp_path / "f.h5", forward, index, 16, 32, "digest")
+    data, classes, sha256 = read_features(tmp_path / "f.h5")
+    assert classes == ["ant", "bee", "cat"] and sha256 == "digest"
+    for split, numbers in {"train": [0, 2, 4, 6, 8], "test": [1, 3, 5, 7]}.items():
+        features, labels = data[split]
+        pixels = images[[8 - number for number in numbers]]
+        inputs = torch.from_numpy(((pixels / 255 - MEAN) / STD).transpose(0, 3, 1, 2)).float()
+        with torch.no_grad():
+            torch.testing.assert_close(features, tiny_teacher(inputs), rtol=1e-4, atol=1e-5)
+        assert features.dtype == torch.float32 and labels.tolist() == [number % 3 for number in numbers]
+        with h5py.File(tmp_path / "f.h5") as file:
+            assert [name.decode() for name in file[split]["ids"][:]] == [f"id{number}" for number in numbers]
+
+
+def test_the_size_of_a_batch_changes_no_row(index, forward):
+    rows = [np.concatenate(list(extract(forward, index, list(range(9)), 16, batch))) for batch in (1, 4, 9, 100)]
+    assert all(part.shape == (9, 32) for part in rows)
+    for part in rows[1:]:
+        np.testing.assert_allclose(part, rows[0], rtol=1e-4, atol=1e-5)
+
+
+def test_several_labels_an_image_become_a_matrix(index, forward, tmp_path):
+    tags = dataclasses.replace(index, multilabel=True, labels=[[0, 2], [], *[[1]] * 7])
+    write_features(tmp_path / "f.h5", forward, tags, 16, 32, "digest")
+    data, _, _ = read_features(tmp_path / "f.h5")
+    assert data["train"][1].is_floating_point() and data["train"][1][0].tolist() == [1, 0, 1]
+    assert data["test"][1][0].tolist() == [0, 0, 0]
+
+
+def test_a_set_without_labels_cannot_be_probed(index, forward, tmp_path):
+    with pytest.raises(BadInput, match="data set set: has no labels to probe"):
+        write_features(tmp_path / "f.h5", forward, dataclasses.replace(index, classes=[]), 16, 32, "digest")
+    assert not (tmp_path / "f.h5").exists()
+
+
+def test_a_set_without_test_images_is_refused(index, forward, tmp_path):
+    with pytest.raises(BadInput, match="data set set: has no test images"):
+        write_features(tmp_path / "f.h5", forward, dataclasses.replace(index, split=["train"] * 9), 16, 32, "digest")
+    assert [path.name for path in tmp_path.iterdir()] == ["images.npy"]
+
+
+def test_a_feature_that_is_no_number_is_refused_and_leaves_no_file(index, tmp_path):
+    def broken(pixels):
+        out = torch.zeros(len(pixels), 32)
+        out[-1, 3] = float("inf")
+        return out
+
+    with pytest.raises(BadInput, match="a feature is no number"):
+        write_features(tmp_path / "f.h5", broken, index, 16, 32, "digest")
+    assert [path.name for path in tmp_path.iterdir()] == ["images.npy"]
+
+
+def test_a_truncated_missing_or_other_file_is_refused_by_name(index, forward, tmp_path):
+    path = tmp_path / "f.h5"
+    write_features(path, forward, index, 16, 32, "digest")
+    whole = path.read_bytes()
+    for content in (b"", b"no HDF5", whole[: len(whole) // 2], whole[:-1]):
+        path.write_bytes(content)
+        with pytest.raises(BadInput, match=f"{path}: is no whole file of features"):
+            read_features(path)
+    path.unlink()
+    with pytest.raises(BadInput, match=f"{path}: is no whole file of features"):
+        read_features(path)
+    with h5py.File(path, "w") as file:
+        file.create_group("train")
+    with pytest.raises(BadInput, match=f"{path}: is no whole file of features"):
+        read_features(path)

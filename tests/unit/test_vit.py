@@ -1,0 +1,150 @@
+"""Vision transformers: files that load in timm alone, files that are refused, and tokens as timm computes them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from timm.models.vision_transformer import VisionTransformer
+
+from wecolora import vit
+from wecolora.errors import BadInput
+from wecolora.lora import add_lora, merge
+from wecolora.weight_copy import copy_weights
+
+
+@pytest.fixture
+def weights(tiny_teacher, tmp_path):
+    path = tmp_path / "teacher.safetensors"
+    vit.save_weights(tiny_teacher, path, {"teacher": "tiny"})
+    return path
+
+
+@pytest.fixture
+def images():
+    return torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def test_saved_weights_come_back_bit_by_bit_frozen_and_in_eval_mode(tiny_teacher, tiny_architecture, weights):
+    model = vit.load(tiny_architecture, weights)
+    assert not model.training and not any(parameter.requires_grad for parameter in model.parameters())
+    for name, tensor in tiny_teacher.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_metadata_is_a_json_file_beside_the_weights(weights):
+    assert json.loads(weights.with_suffix(".json").read_text()) == {"teacher": "tiny"}
+    assert {path.name for path in weights.parent.iterdir()} == {"teacher.safetensors", "teacher.json"}
+
+
+def test_the_same_weights_give_the_same_bytes(tiny_teacher, tmp_path):
+    for name in ("a", "b"):
+        vit.save_weights(tiny_teacher, tmp_path / f"{name}.safetensors", {})
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert vit.sha256(tmp_path / "a.safetensors") == vit.sha256(tmp_path / "b.safetensors")
+
+
+def test_weights_stored_in_half_precision_load_in_full(tiny_teacher, tiny_architecture, tmp_path):
+    vit.save_weights(tiny_teacher, tmp_path / "half.safetensors", {}, dtype=torch.float16)
+    model = vit.load(tiny_architecture, tmp_path / "half.safetensors")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert torch.equal(model.norm.weight, tiny_teacher.norm.weight.half().float())
+
+
+def test_a_merged_student_loads_in_timm_without_code_of_ours(tiny_teacher, tiny_architecture, images, tmp_path):
+    student = add_lora(copy_weights(tiny_teacher, tiny_architecture, 2), 4)
+    with torch.no_grad():
+        for name, parameter in student.named_parameters():
+            if ".B." in name:
+                parameter.normal_(std=0.1)
+        wanted = student.eval()(images)
+    vit.save_weights(merge(student), tmp_path / "student.safetensors", {})
+    plain = VisionTransformer(img_size=16, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=0).eval()
+    plain.load_state_dict(load_file(tmp_path / "student.safetensors"), strict=True)
+    with torch.no_grad():
+        torch.testing.assert_close(plain(images), wanted, rtol=1e-4, atol=1e-5)
+    assert vit.stored_depth(tmp_path / "student.safetensors") == 2
+
+
+def test_the_depth_of_a_stored_model_is_its_number_of_blocks(tiny_architecture, tmp_path):
+    """Twelve, so that blocks 1, 10 and 11 are told apart."""
+    vit.save_weights(vit.build(tiny_architecture, depth=12), tmp_path / "deep.safetensors", {})
+    assert vit.stored_depth(tmp_path / "deep.safetensors") == 12
+
+
+def test_a_stored_head_is_left_out(tiny_teacher, tiny_architecture, tmp_path):
+    state = {**tiny_teacher.state_dict(), "head.weight": torch.zeros(10, 32), "head.bias": torch.zeros(10)}
+    save_file(state, tmp_path / "head.safetensors")
+    model = vit.load(tiny_architecture, tmp_path / "head.safetensors")
+    assert "head.weight" not in model.state_dict()
+    assert torch.equal(model.norm.bias, tiny_teacher.norm.bias)
+
+
+def refused(architecture, path, *words):
+    with pytest.raises(BadInput) as caught:
+        vit.load(architecture, path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_a_missing_file_is_refused_by_name(tiny_architecture, tmp_path):
+    refused(tiny_architecture, tmp_path / "none.safetensors", "cannot be read")
+
+
+def test_a_truncated_file_is_refused_by_name(tiny_architecture, weights):
+    whole = weights.read_bytes()
+    for length in (0, 5, 200, len(whole) // 2, len(whole) - 1):
+        weights.write_bytes(whole[:length])
+        refused(tiny_architecture, weights, "cannot be read", "whole file")
+
+
+def test_a_file_of_another_kind_is_refused_by_name(tiny_architecture, tmp_path):
+    path = tmp_path / "photo.safetensors"
+    path.write_bytes(np.random.default_rng(0).bytes(4000))
+    refused(tiny_architecture, path, "cannot be read")
+    refused(tiny_architecture, tmp_path, "cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"depth": 5}, "blocks.4"), ({"depth": 3}, "blocks.3"), ({"embed_dim": 64}, "size mismatch")],
+)
+def test_weights_of_another_shape_are_refused_by_name(tiny_architecture, weights, change, word):
+    refused({**tiny_architecture, **change}, weights, "does not fit the architecture", word)
+
+
+@pytest.mark.parametrize(("pool", "fc_norm"), [("token", False), ("avg", False), ("avg", True)])
+def test_pooled_features_are_timms_forward_without_a_head(tiny_architecture, images, pool, fc_norm):
+    torch.manual_seed(0)
+    arguments = {**tiny_architecture, "global_pool": pool, "fc_norm": fc_norm}
+    plain = VisionTransformer(**arguments, num_classes=0).eval()
+    model = vit.build(arguments).eval()
+    with torch.no_grad():
+        for parameter in plain.parameters():
+            parameter.normal_(1 if parameter.ndim == 1 else 0, 0.2)
+        model.load_state_dict(plain.state_dict())
+        wanted = plain(images)
+        assert torch.equal(vit.pooled(model, images), wanted) and wanted.shape == (3, 32)
+
+
+def test_tokens_before_the_norm_are_timms_tokens_once_normed(tiny_teacher, images):
+    with torch.no_grad():
+        tokens = vit.tokens_before_norm(tiny_teacher, images)
+        assert tokens.shape == (3, 5, 32)
+        assert torch.equal(tiny_teacher.norm(tokens), tiny_teacher.forward_features(images))
+        assert not torch.allclose(tokens, tiny_teacher.norm(tokens), atol=0.1)
+
+
+def test_normalising_moves_channels_first_and_scales_each_by_its_own_mean_and_deviation():
+    pixels = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    found = vit.normalise(torch.from_numpy(pixels), (0.1, 0.2, 0.3), (0.5, 0.25, 2.0))
+    wanted = (pixels / 255 - np.array([0.1, 0.2, 0.3])) / np.array([0.5, 0.25, 2.0])
+    assert found.shape == (2, 3, 4, 5) and found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), wanted.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
+
+
+def test_the_digest_is_that_of_sha256sum(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    assert vit.sha256(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

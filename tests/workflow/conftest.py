@@ -1,0 +1,110 @@
+"""A small campaign through Snakemake for real: two methods, two data sets, a teacher with random weights."""
+
+from __future__ import annotations
+
+import copy
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from wecolora import vit
+
+REPOSITORY = Path(__file__).parents[2]
+ARCHITECTURE = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2}
+SMOKE = {
+    "name": "smoke",
+    "title": "Smoke",
+    "corpus": {"dataset": "photos", "views": 2, "shard_percent": 20},
+    "teachers": {"tiny": {"label": "Tiny", "weights": "tiny.safetensors", "architecture": ARCHITECTURE}},
+    "datasets": {
+        "photos": {"label": "photos", "source": "bundled", "bundled": "photos", "train": 200, "test": 20},
+        "digits": {"label": "digits", "source": "bundled", "bundled": "digits", "train": 100, "test": 50, "job": "all"},
+        "tags": {"label": "tags", "source": "bundled", "bundled": "tags", "train": 100, "test": 50, "job": "all"},
+    },
+    "distill": {"epochs": 3, "warmup_epochs": 1, "batch": 10, "accumulate": 1, "lr": {2: 0.001}},
+    "probe": {"epochs": 3, "warmup_epochs": 1, "batch": 32, "base_lr": 8},
+    "artifacts": {
+        "table3": {
+            "kind": "table",
+            "title": "Table 3",
+            "caption": "A caption.",
+            "rows": ["teacher", "r", "method"],
+            "runs": {"teacher": ["tiny"], "method": ["weco_kd", "wecolora"], "r": [2], "k": [4], "alpha": [20]},
+            "datasets": ["digits", "tags"],
+        },
+        "figure8": {
+            "kind": "figure",
+            "title": "Figure 8",
+            "caption": "A caption.",
+            "x": "alpha",
+            "runs": {"teacher": ["tiny"], "method": ["weco_kd", "wecolora"], "r": [2], "k": [4], "alpha": [20]},
+            "datasets": ["digits"],
+        },
+    },
+}
+
+
+@dataclass
+class Place:
+    """A working directory with its teacher; ``workflow`` is the checkout whose Snakefile runs there."""
+
+    folder: Path
+    workflow: Path = REPOSITORY
+
+    def snakemake(self, config: dict, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake here on this config; output and error in ``stdout``."""
+        (self.folder / "smoke.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(self.workflow / "Snakefile"), "--cores", "2"]
+        command += ["--configfile", "smoke.yaml", "--replace-workflow-config", *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+
+    def planned(self, config: dict) -> dict[str, int]:
+        """Jobs that a dry run announces, by rule."""
+        run = self.snakemake(config, "--dry-run")
+        assert run.returncode == 0, run.stdout
+        if "Nothing to be done" in run.stdout:
+            return {}
+        stats = run.stdout.split("Job stats:")[1].split("total")[0]
+        return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
+
+
+def new_place(folder: Path) -> Place:
+    """A working directory with the smoke teacher, the same bytes each time."""
+    torch.manual_seed(0)
+    vit.save_weights(vit.build(ARCHITECTURE), folder / "tiny.safetensors", {})
+    return Place(folder)
+
+
+@pytest.fixture
+def smoke_config() -> dict:
+    return copy.deepcopy(SMOKE)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The smoke campaign after one real run."""
+    place = new_place(tmp_path_factory.mktemp("smoke"))
+    run = place.snakemake(SMOKE)
+    assert run.returncode == 0, run.stdout[-5000:]
+    return place
+
+
+@pytest.fixture
+def copied(finished: Place, tmp_path: Path) -> Place:
+    """A copy of the finished campaign, and of the checkout, that a test may change."""
+    folder = tmp_path / "smoke"
+    shutil.copytree(finished.folder, folder)
+    workflow = tmp_path / "checkout"
+    for name in ("rules", "workflow_scripts", "wecolora", "profiles"):
+        shutil.copytree(REPOSITORY / name, workflow / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "Snakefile", workflow)
+    return Place(folder, workflow)

@@ -1,0 +1,147 @@
+"""The workflow as a user runs it: what a run leaves, what reruns, and how bad input ends."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from safetensors.torch import load_file
+from timm.models.vision_transformer import VisionTransformer
+
+from tests.workflow.conftest import ARCHITECTURE, Place, new_place
+
+COLLECTED = {"collect", "resolved_config", "all"}
+
+
+def _results(place: Place) -> Path:
+    return place.folder / "results" / "smoke"
+
+
+def test_a_run_leaves_every_artifact_and_no_leftovers(finished):
+    root = _results(finished)
+    for path in ("tables/table3.csv", "tables/table3.md", "tables/table3.tex", "scores.csv", "config.yaml"):
+        assert (root / path).stat().st_size > 0, path
+    assert (root / "figures/figure8.png").read_bytes().startswith(b"\x89PNG")
+    assert (root / "figures/figure8.pdf").read_bytes().startswith(b"%PDF")
+    assert list(root.rglob("*.part")) == []
+    assert list((finished.folder / "results" / ".resume").glob("*")) == []
+
+
+def test_the_table_prints_what_the_score_files_say(finished):
+    root = _results(finished)
+    cells = pd.read_csv(root / "tables/table3.csv")
+    assert len(cells) == 4
+    for cell in cells.itertuples():
+        rank = "_k4" if cell.method == "wecolora" else ""
+        score = json.loads((root / f"runs/tiny/{cell.method}_r2{rank}_a20_s0/scores/{cell.dataset}.json").read_text())
+        assert cell.mean == pytest.approx(score["last"], rel=1e-5)
+        assert f"{score['last']:.1f}" in (root / "tables/table3.md").read_text()
+
+
+def test_a_student_loads_in_timm_without_our_code(finished):
+    state = load_file(_results(finished) / "runs/tiny/wecolora_r2_k4_a20_s0/student.safetensors")
+    plain = VisionTransformer(**{**ARCHITECTURE, "depth": 2}, num_classes=0)
+    plain.load_state_dict(state, strict=True)
+
+
+def test_the_log_tells_the_recipe_and_a_line_an_epoch(finished):
+    log = (_results(finished) / "logs/distill/tiny/wecolora_r2_k4_a20_s0.log").read_text()
+    assert '"method":"wecolora"' in log
+    assert log.count("effective rank") == 3
+
+
+def test_a_second_run_elsewhere_gives_the_same_bytes(finished, smoke_config, tmp_path):
+    again = new_place(tmp_path)
+    run = again.snakemake(smoke_config)
+    assert run.returncode == 0, run.stdout[-3000:]
+    for path in sorted(_results(finished).rglob("*")):
+        relative = path.relative_to(_results(finished))
+        if path.suffix in (".safetensors", ".json", ".csv", ".md", ".tex", ".pdf", ".h5") and (
+            not path.name.startswith("circumstances")
+        ):
+            assert (_results(again) / relative).read_bytes() == path.read_bytes(), relative
+
+
+def test_running_again_does_nothing_and_says_so(finished, smoke_config):
+    run = finished.snakemake(smoke_config)
+    assert "Nothing to be done" in run.stdout
+
+
+def test_the_probes_epochs_rerun_probes_and_what_follows(finished, smoke_config):
+    smoke_config["probe"]["epochs"] = 4
+    assert finished.planned(smoke_config) == {"probe_all": 2, "table": 1, "figure": 1, **dict.fromkeys(COLLECTED, 1)}
+
+
+def test_another_alpha_adds_only_its_runs(finished, smoke_config):
+    smoke_config["artifacts"]["figure8"]["runs"]["alpha"] = [20, 40]
+    assert finished.planned(smoke_config) == {
+        "cache_teacher": 1,
+        "distill": 2,
+        "features_all": 2,
+        "probe_all": 2,
+        "figure": 1,
+        **dict.fromkeys(COLLECTED, 1),
+    }
+
+
+def test_a_caption_reruns_one_table(finished, smoke_config):
+    smoke_config["artifacts"]["table3"]["caption"] = "Another caption."
+    assert finished.planned(smoke_config) == {"table": 1, "resolved_config": 1, "all": 1}
+
+
+def test_touching_everything_reruns_nothing(copied, smoke_config):
+    for path in [*copied.folder.rglob("*"), *copied.workflow.rglob("*")]:
+        if ".snakemake" not in path.parts:
+            os.utime(path)
+    assert copied.planned(smoke_config) == {}
+
+
+def test_a_fresh_clone_with_a_comment_more_reruns_nothing(copied, smoke_config):
+    for path in copied.workflow.rglob("*.py"):
+        path.write_text(path.read_text() + "\n# A comment.\n")
+    assert copied.planned(smoke_config) == {}
+
+
+def test_a_raised_revision_reruns_its_stage_and_what_follows(copied, smoke_config):
+    path = copied.workflow / "wecolora" / "revisions.py"
+    path.write_text(path.read_text().replace('"features": 1', '"features": 2'))
+    plan = copied.planned(smoke_config)
+    assert plan.pop("all") == 1
+    assert set(plan) == {"features_all", "probe_all", "table", "figure", "collect"}
+
+
+def test_a_changed_cache_is_refused_by_name(copied, smoke_config):
+    shard = copied.folder / "results/smoke/teachers/tiny/cache/000.h5"
+    content = bytearray(shard.read_bytes())
+    content[-5] ^= 1
+    shard.write_bytes(content)
+    run = copied.snakemake(smoke_config, "--force", "results/smoke/runs/tiny/weco_kd_r2_a20_s0/student.safetensors")
+    assert run.returncode != 0
+    assert "000.h5 (shard 0)" in run.stdout
+    assert not (copied.folder / "results/smoke/runs/tiny/weco_kd_r2_a20_s0/student.safetensors").exists()
+
+
+def test_an_artifact_is_a_target_by_its_name(finished, smoke_config):
+    run = finished.snakemake(smoke_config, "--dry-run", "--force", "table3")
+    assert run.returncode == 0
+    assert "figure8" not in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"targets": ["table9"]}, ["targets", "table9", "table3, figure8"]),
+        ({"colour": "red"}, ["colour", "unknown key"]),
+        ({"seeds": [-1]}, ["seeds.0", "-1"]),
+    ],
+)
+def test_a_bad_config_is_refused_before_anything_is_planned(finished, smoke_config, change, words):
+    run = finished.snakemake({**smoke_config, **change}, "--dry-run")
+    assert run.returncode != 0
+    for word in words:
+        assert word in run.stdout
+    assert "Traceback" not in run.stdout
+    assert "Job stats" not in run.stdout
