@@ -44,7 +44,7 @@ lint: $(INSTALLED) ## check style, types and the workflow
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules/
-	$(BIN)/snakemake --lint
+	$(BIN)/python tests/lint_workflow.py
 
 bench: $(INSTALLED) ## run the benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)

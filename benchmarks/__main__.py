@@ -16,6 +16,7 @@ from benchmarks import probes, reads, steps
 from benchmarks.common import Setting
 from wecolora import runtime
 
+WIDTH = 100
 BENCHMARKS = {"steps": steps, "reads": reads, "probes": probes}
 
 
@@ -30,12 +31,12 @@ def main() -> None:
         parser.error(f"{', '.join(unknown)}: no such benchmark; choose from {', '.join(BENCHMARKS)}.")
     device = runtime.device(torch.get_num_threads())
     machine = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    console, started = Console(), time.perf_counter()
+    console, started = Console(width=WIDTH), time.perf_counter()
     console.print(f"ViT-B/16 at 224 px on {machine}; load average {os.getloadavg()[0]:.1f} before the start.")
     for benchmark in [BENCHMARKS[name] for name in arguments.names or BENCHMARKS]:
         with tempfile.TemporaryDirectory(prefix="wecolora-bench-") as folder, console.status(benchmark.TITLE):
             rows = benchmark.run(Setting(Path(folder), device, arguments.quick))
-        table = Table("variant", "median", "ratio", "aim", title=benchmark.TITLE, title_justify="left", width=90)
+        table = Table("variant", "median", "ratio", "aim", title=benchmark.TITLE, title_justify="left", width=WIDTH)
         for row in rows:
             mark = "" if row.met is None else ", [green]met[/]" if row.met else ", [red]missed[/]"
             table.add_row(row.what, row.measured, row.ratio, row.aim + mark)

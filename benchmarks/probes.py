@@ -21,7 +21,7 @@ from wecolora.probe import train_probe
 from wecolora.recipes import ProbeRecipe
 from wecolora.vit import normalise, pooled
 
-TITLE = "An epoch of the linear probe on cached features, how much faster than forwarding the backbone"
+TITLE = "An epoch of the linear probe: times faster than forwarding the backbone"
 
 
 def run(setting: Setting) -> list[Row]:

@@ -26,7 +26,7 @@ Maps = tuple[np.ndarray, np.ndarray]
 Times = list[tuple[float, float]]
 
 BATCH = 64
-TITLE = "Random batches of a teacher cache in the page cache, over a memory map of the same bytes"
+TITLE = "Random batches of a teacher cache over a memory map of the same bytes, in the page cache"
 
 
 def run(setting: Setting) -> list[Row]:

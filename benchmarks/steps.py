@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -22,7 +23,7 @@ from wecolora.optim import adamw
 from wecolora.sources import CachedSource, OnlineSource, Source
 from wecolora.vit import normalise, tokens_before_norm
 
-TITLE = "A distillation step (WeCoLoRA, r = 2, k = 128) over its forward + backward, tensors in memory"
+TITLE = "A distillation step (WeCoLoRA, r = 2, k = 128) over its bare forward + backward"
 
 
 def run(setting: Setting) -> list[Row]:
@@ -53,7 +54,11 @@ def run(setting: Setting) -> list[Row]:
         reader.shards[0].verified[:] = False  # so that every read is a first one
         _one_epoch(student, teacher.norm, source, [range(steps)], optimiser, images, recipe, 1, device)
 
-    variants = {"floor": floor, "cached": partial(window, cached), "online": partial(window, online)}
+    variants: dict[str, Callable[[], None]] = {
+        "floor": floor,
+        "cached": partial(window, cached),
+        "online": partial(window, online),
+    }
     times = interleaved(variants, rounds, device)
 
     def row(what: str, name: str, most: float | None = None) -> Row:

@@ -73,7 +73,8 @@ def _picture(name: str) -> Image.Image:
 def _cells(picture: Image.Image) -> tuple[list[tuple[int, int, int, int]], list[tuple[int, int, int, int]]]:
     """Cut a picture into a 4 x 4 grid of boxes: 4 in a Latin pattern (one a row and a column), and the other 12."""
     width, height = picture.size
-    latin, rest = [], []
+    latin: list[tuple[int, int, int, int]] = []
+    rest: list[tuple[int, int, int, int]] = []
     for row, latin_column in enumerate((1, 3, 0, 2)):
         for column in range(4):
             box = (column * width // 4, row * height // 4, (column + 1) * width // 4, (row + 1) * height // 4)
@@ -201,7 +202,8 @@ def tags(train: int, test: int, seed: int) -> BundledSet:
                     side = int(rng.integers(18, 25))
                     mask = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
                     ink = Image.new("RGB", (side, side), tuple(int(v) for v in rng.integers(170, 256, 3)))
-                    image.paste(ink, tuple(int(v) for v in rng.integers(0, SIZE - side + 1, 2)), mask)
+                    left, top = rng.integers(0, SIZE - side + 1, 2)
+                    image.paste(ink, (int(left), int(top)), mask)
                     present.add(label)
                 yield image, tuple(sorted(present)), split
 

@@ -86,18 +86,14 @@ class Artifact(Strict):
         if self.kind == "table" and (not self.rows or self.x):
             raise ValueError("a table needs `rows` and no `x`")
         if self.kind == "figure" and (self.rows or not self.x or len(self.datasets) != 1):
-            raise ValueError("a figure needs `x`, exactly one data set, and no `rows`")
-        # What tells the cells of a table, or the points of a figure, apart.
-        apart = {"components": "method"}
-        shown = {apart.get(row, row) for row in self.rows} if self.kind == "table" else {self.x, "r", "method"}
-        for axis in ("teacher", "method", "r", "k", "alpha"):
-            values = list(dict.fromkeys(getattr(self.runs, axis)))
-            if len(values) > 1 and axis not in shown:
-                raise ValueError(
-                    f"runs.{axis} has the values {values}, which this {self.kind} cannot tell apart; "
-                    f"give one value{'' if self.kind == 'figure' or axis == 'k' else f', or name {axis} in `rows`'}"
-                )
+            raise ValueError("a figure needs `x`, exactly one name in `datasets`, and no `rows`")
         return self
+
+    def shown(self) -> set[str]:
+        """The axes that tell its cells, or its points, apart."""
+        if self.x:
+            return {self.x, "r", "method"}
+        return {"method" if row == "components" else row for row in self.rows}
 
 
 class Config(Strict):
@@ -129,10 +125,10 @@ class Config(Strict):
             _known("targets", target, self.artifacts, "artifact")
         for name, dataset in self.datasets.items():
             given = {"bundled": dataset.bundled, "folder": dataset.root}
-            if not given[dataset.source]:
+            if [kind for kind, value in given.items() if value] != [dataset.source]:
                 raise ValueError(
                     f"datasets.{name}: source {dataset.source} needs the key "
-                    f"`{'bundled' if dataset.source == 'bundled' else 'root'}`"
+                    f"`{'bundled' if dataset.source == 'bundled' else 'root'}`, and not the other's"
                 )
         for name, artifact in self.artifacts.items():
             self._check_runs(f"artifacts.{name}", artifact)
@@ -142,6 +138,11 @@ class Config(Strict):
         for dataset in artifact.datasets:
             _known(f"{where}.datasets", dataset, self.datasets, "data set")
         runs = artifact.runs
+        for axis in ("teacher", "method", "r", "k", "alpha"):
+            values = list(dict.fromkeys(getattr(runs, axis)))
+            if len(values) > 1 and axis not in artifact.shown():
+                by = f"x: {artifact.x}" if artifact.x else f"rows: {', '.join(artifact.rows)}"
+                raise ValueError(f"{where}.runs.{axis}: {values} cannot be told apart by `{by}`; give one value")
         for method in runs.method:
             _known(f"{where}.runs.method", method, METHODS, "method")
             if "k" in METHODS[method].axes and not runs.k:

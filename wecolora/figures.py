@@ -33,9 +33,9 @@ def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
     figure = Figure(figsize=(4.6, 3.3), layout="constrained")
     axes = figure.subplots()
     for (r, method), line in points.groupby(["r", "method"], sort=True):
-        dash, marker = STYLES.get(r, (":", "^"))
-        colour = COLOURS.get(method, "black")
-        label = f"{METHODS[method].label}, r = {r}"
+        dash, marker = STYLES.get(int(str(r)), (":", "^"))
+        colour = COLOURS.get(str(method), "black")
+        label = f"{METHODS[str(method)].label}, r = {r}"
         axes.plot(line[x], line["mean"], dash, marker=marker, color=colour, label=label, markersize=5)
         if (line["seeds"] > 1).all():
             low, high = line["mean"] - line["std"], line["mean"] + line["std"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wecolora.errors import BadInput
 from wecolora.optim import LARS, set_lr, warmup_cosine
 from wecolora.recipes import ProbeRecipe
 
@@ -66,6 +67,12 @@ def train_probe(
     head = probe_head(features.shape[1], classes, recipe.seed).to(device)
     optimiser = LARS(head.parameters(), momentum=recipe.momentum, trust=recipe.trust)
     batch = min(recipe.batch, len(features))
+    if batch < 2:
+        raise BadInput(
+            f"probe.batch = {recipe.batch} with {len(features)} training images: batch norm needs two a step."
+        )
+    if multilabel and not (test_labels.amin(0) < test_labels.amax(0)).any():
+        raise BadInput("probe: no class is on some test images and off others, so there is no AUC; take other images.")
     # Without drop_last, a last batch of a single feature is left out all the same: batch norm cannot train on one.
     starts = range(0, len(features) - (batch - 1 if recipe.drop_last else 1), batch)
     lr = recipe.base_lr * batch / 256

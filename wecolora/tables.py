@@ -60,9 +60,9 @@ def printed_table(table: pd.DataFrame, recipe: ArtifactRecipe, bold: str = "**{}
                 row |= {title: "✓" if has(value) else "✗" for title, has in COMPONENTS.items()}
             else:
                 row[TITLES[axis]] = "" if same else _label(axis, value, recipe)
-        for cell in cells.itertuples():
-            text = f"{cell.mean:.1f}" + (f" ± {cell.std:.1f}" if cell.seeds > 1 else "")
-            row[columns[str(cell.dataset)]] = bold.format(text) if cell.best else text
+        for cell in cells.to_dict("records"):
+            text = f"{cell['mean']:.1f}" + (f" ± {cell['std']:.1f}" if cell["seeds"] > 1 else "")
+            row[columns[str(cell["dataset"])]] = bold.format(text) if cell["best"] else text
         rows.append(row)
         last = key
     return pd.DataFrame(rows)

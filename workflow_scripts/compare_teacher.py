@@ -28,7 +28,7 @@ def main(*, weights, about, indexes, card, recipe, threads):
 
     sources = {name: through(model) for name, model in models.items()}
     sources["pixels"] = lambda pixels: pixels.flatten(1) / 255
-    scores = {name: {} for name in sources}
+    scores: dict[str, dict[str, float]] = {name: {} for name in sources}
     for (dataset, probe), path in zip(wanted.probes.recipes.items(), indexes, strict=True):
         index = read_index(path)
         parts = {split: index.rows(split) for split in ("train", "test")}

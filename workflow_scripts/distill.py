@@ -9,7 +9,7 @@ from wecolora.errors import BadInput
 from wecolora.images import read_index
 from wecolora.recipes import DistillRecipe
 from wecolora.resume import ResumeFile
-from wecolora.sources import CachedSource, OnlineSource
+from wecolora.sources import CachedSource, OnlineSource, Source
 from wecolora.subset import prefix_length, read_subset
 
 
@@ -22,8 +22,8 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
     positions, ids, share = read_subset(subset)
     images = prefix_length(share, wanted.alpha)
     if wanted.online:
-        teacher_settings = (teacher, wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device)
-        source = OnlineSource(read_index(index), positions, *teacher_settings)
+        settings = (teacher, wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device)
+        source: Source = OnlineSource(read_index(index), positions, *settings)
     else:
         reader = CacheReader(shards, wanted.cache(), sha256)
         if reader.ids[:images] != ids[:images]:

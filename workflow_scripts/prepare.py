@@ -8,9 +8,9 @@ from wecolora.recipes import PrepareRecipe
 def main(*, index, recipe):
     wanted = PrepareRecipe.model_validate_json(recipe)
     data = wanted.data
-    if data.source == "bundled":
+    if data.bundled:
         prepare_bundled(wanted.name, data.bundled, data.train, data.test, data.seed, index)
-    else:
+    elif data.root:
         prepare_folder(wanted.name, data.root, index)
 
 

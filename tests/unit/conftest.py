@@ -123,3 +123,74 @@ def online_source(tiny_teacher, unlabelled_index, distill_recipe):
     recipe = distill_recipe()
     positions = range(len(unlabelled_index.ids))
     return Recording(unlabelled_index, positions, tiny_teacher, recipe.mean, recipe.std, recipe.corpus_seed, 16)
+
+
+# A small campaign (config, workflow) and labelled images (images, cache, sources)
+
+
+@pytest.fixture
+def small_config() -> dict:
+    """A config that is right, as YAML would give it, for tests to spoil: a teacher, two data sets, a table, a figure."""
+    runs = {"teacher": ["one"], "method": ["weco_kd", "wecolora"], "r": [2, 3], "k": [4], "alpha": [1, 10]}
+    bundled = {"source": "bundled", "train": 60, "test": 30}
+    return {
+        "name": "small",
+        "title": "A small campaign",
+        "corpus": {"dataset": "shapes"},
+        "teachers": {
+            "one": {
+                "label": "The one",
+                "weights": "one.safetensors",
+                "architecture": {"img_size": 16, "patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2},
+            }
+        },
+        "datasets": {
+            "shapes": {"label": "Shapes", "bundled": "photos", **bundled},
+            "marks": {"label": "Marks", "bundled": "digits", **bundled},
+        },
+        "distill": {"epochs": 2, "lr": {2: 1e-3, 3: 1e-4}},
+        "probe": {"epochs": 3},
+        "artifacts": {
+            "table1": {
+                "kind": "table",
+                "title": "Table 1",
+                "caption": "All of it.",
+                "rows": ["alpha", "r", "method"],
+                "runs": runs,
+                "datasets": ["shapes", "marks"],
+            },
+            "figure5": {
+                "kind": "figure",
+                "title": "Figure 5",
+                "caption": "Shapes over alpha.",
+                "x": "alpha",
+                "runs": {**runs, "alpha": [1, 2, 10]},
+                "datasets": ["shapes"],
+            },
+        },
+    }
+
+
+@pytest.fixture
+def array_index(tmp_path):
+    """The index of 12 labelled pictures of 24 x 20 pixels in one array file; the last three are test images."""
+    import numpy as np
+    from PIL import Image
+
+    from wecolora.images import Index
+
+    rng = np.random.default_rng(11)
+    coarse = [Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)) for _ in range(12)]
+    pictures = np.stack([np.asarray(picture.resize((24, 20), Image.Resampling.BICUBIC)) for picture in coarse])
+    np.save(tmp_path / "images.npy", pictures)
+    return Index(
+        name="coarse",
+        root=str(tmp_path),
+        classes=["a", "b", "c"],
+        multilabel=False,
+        ids=[f"coarse/{number:02d}" for number in range(12)],
+        paths=["images.npy"] * 12,
+        offsets=list(range(12)),
+        labels=[[number % 3] for number in range(12)],
+        split=["train"] * 9 + ["test"] * 3,
+    )

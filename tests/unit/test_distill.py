@@ -177,9 +177,7 @@ def test_a_distillation_equals_one_written_in_plain_torch(tiny_teacher, online_s
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_lowers_its_loss_and_leaves_the_teacher_alone(
-    tiny_teacher, online_source, distill_recipe, method
-):
+def test_every_method_lowers_its_loss_and_leaves_the_teacher_alone(tiny_teacher, online_source, distill_recipe, method):
     before = snapshot(tiny_teacher)
     recipe = distill_recipe(method=method, epochs=8, lr=1e-2)
     student, history = distill(tiny_teacher, online_source, IMAGES, recipe)
@@ -365,9 +363,7 @@ def test_cached_and_online_give_the_same_student_up_to_the_caches_rounding(
     other, _ = distill(tiny_teacher, online_source, IMAGES, recipe.model_copy(update={"seed": 1}))
     pixels, _ = online_source.batch(range(IMAGES), 0)
     with torch.no_grad():
-        start = tokens(
-            copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2), pixels, recipe, "after_norm"
-        )
+        start = tokens(copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2), pixels, recipe, "after_norm")
         outputs = [tokens(student, pixels, recipe, "after_norm") for student in (online, cached, other)]
     learnt, rounding, seeds = ((outputs[0] - out).norm() for out in (start, outputs[1], outputs[2]))
     assert rounding < 0.01 * learnt
@@ -439,9 +435,7 @@ def test_micro_batches_of_one_image_work(tiny_teacher, online_source, distill_re
     assert math.isfinite(history[0]["loss"]) and not history[0]["relative_loss"] < 1
 
 
-def test_a_diverging_student_stops_the_run_and_saves_nothing(
-    tiny_teacher, online_source, distill_recipe, tmp_path
-):
+def test_a_diverging_student_stops_the_run_and_saves_nothing(tiny_teacher, online_source, distill_recipe, tmp_path):
     recipe, state, lines = distill_recipe(method="weco_kd", lr=1e30), ResumeFile(tmp_path, "run"), []
     with pytest.raises(BadInput, match=r"weco_kd: the loss is no number in epoch 1; lower distill\.lr"):
         distill(tiny_teacher, online_source, IMAGES, recipe, resume=state, log=lines.append)

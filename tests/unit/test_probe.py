@@ -224,3 +224,9 @@ def test_a_test_set_on_which_no_class_has_an_auc_is_refused():
     train = clusters(32)[0], torch.eye(2)[torch.arange(32) % 2]
     with pytest.raises(BadInput, match="no class"):
         train_probe(train, (clusters(6)[0], torch.ones(6, 2)), 2, RECIPE)
+
+
+@pytest.mark.parametrize(("n", "batch"), [(1, 512), (20, 1)])
+def test_a_step_on_a_single_feature_is_refused(n, batch):
+    with pytest.raises(BadInput, match=f"probe.batch = {batch} with {n} training images"):
+        train_probe(clusters(n), clusters(6), 3, RECIPE.model_copy(update={"batch": batch}))

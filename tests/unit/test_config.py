@@ -1,0 +1,273 @@
+"""The config: what is accepted, what is refused and how it is said, and the schema."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wecolora.config import Config, parse
+from wecolora.errors import BadInput
+
+REPOSITORY = Path(__file__).parents[2]
+SCHEMA = REPOSITORY / "schemas" / "config.schema.json"
+CONFIGS = ["config.yaml", "config/demo_teachers.yaml"]
+DELETE = object()
+
+
+def load(name):
+    return yaml.safe_load((REPOSITORY / name).read_text())
+
+
+def change(config, key, value):
+    """Set (or DELETE) a key given as a.b.c, in place."""
+    *parents, last = key.split(".")
+    node = config
+    for part in parents:
+        node = node.setdefault(part, {})
+    if value is DELETE:
+        del node[last]
+    else:
+        node[last] = value
+
+
+def refusal(config):
+    with pytest.raises(BadInput) as caught:
+        parse(config)
+    # Pydantic's own error, with its types and links, is not shown below it.
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__
+    return str(caught.value)
+
+
+# What is accepted
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_shipped_configs_are_accepted(name):
+    config = parse(load(name))
+    assert config.name == load(name)["name"]
+    assert all(teacher.architecture.depth == 12 for teacher in config.teachers.values())
+
+
+def test_the_default_has_the_artifacts_of_the_paper():
+    config = parse(load("config.yaml"))
+    assert {"table1", "table3", *(f"figure{n}" for n in range(4, 10))} <= set(config.artifacts)
+    table1 = [(run.method, run.r, run.alpha) for run in config.runs_of("table1")]
+    methods = ("scratch_kd", "weco_kd", "weco_lora_qv", "wecolora")
+    assert sorted(table1) == sorted((method, 2, alpha) for method in methods for alpha in (1, 10))
+    for number in range(5, 10):
+        over_alpha = {(run.method, run.r, run.alpha) for run in config.runs_of(f"figure{number}")}
+        assert over_alpha == {(m, r, a) for m in ("weco_kd", "wecolora") for r in (2, 3) for a in (1, 2, 5, 10)}
+
+
+def test_demo_teachers_are_trained_in_the_shape_in_which_they_are_used():
+    used, trained = (parse(load(name)).teachers for name in CONFIGS)
+    for name in used:
+        for key in ("architecture", "mean", "std"):
+            assert getattr(used[name], key) == getattr(trained[name], key), (name, key)
+
+
+def test_the_smallest_config_gets_the_papers_defaults(small_config):
+    for key in ("distill", "probe", "artifacts"):
+        del small_config[key]
+    config = parse(small_config)
+    # Section 4.2 of the paper.
+    assert (config.distill.epochs, config.distill.batch, config.distill.accumulate) == (10, 128, 8)
+    assert config.distill.lr == {2: 1e-3, 3: 1e-4}
+    assert config.distill.weight_decay == 0.05
+    assert (config.probe.epochs, config.probe.batch, config.probe.base_lr) == (90, 512, 0.1)
+    assert config.seeds == [0] and config.runs() == []
+
+
+def test_numbers_that_yaml_takes_for_text_are_numbers(small_config):
+    small_config["distill"]["lr"] = yaml.safe_load("{2: 1e-3, 3: 1e-4}")
+    assert isinstance(small_config["distill"]["lr"][2], str)  # YAML 1.1 wants 1.0e-3
+    assert parse(small_config).distill.lr == {2: 0.001, 3: 0.0001}
+
+
+def test_targets_choose_artifacts(small_config):
+    assert list(parse(small_config).chosen()) == ["table1", "figure5"]
+    small_config["targets"] = ["figure5"]
+    assert list(parse(small_config).chosen()) == ["figure5"]
+    assert {run.alpha for run in parse(small_config).runs()} == {1, 2, 10}
+
+
+# What is refused
+
+RUNS = "artifacts.table1.runs"
+REFUSED = [
+    # (key, value, what the message has to say besides the key)
+    ("colour", "red", ["unknown key", "name, title, seeds, corpus, teachers"]),
+    ("distill.epoch", 3, ["unknown key", "epochs", "warmup_epochs", "accumulate"]),
+    ("teachers.one.architecture.width", 32, ["unknown key", "img_size", "embed_dim"]),
+    ("artifacts.table1.row", ["r"], ["unknown key", "kind", "rows"]),
+    (f"{RUNS}.alphas", [1], ["unknown key", "teacher, method, r, k, alpha"]),
+    ("probe_of.marks.epoch", 3, ["unknown key", "epochs, warmup_epochs, batch, base_lr"]),
+    ("name", DELETE, ["required"]),
+    ("corpus", DELETE, ["required"]),
+    ("corpus", None, ["dictionary", "None"]),
+    ("name", "../other", ["'../other'", "^[a-z0-9][a-z0-9_]*$"]),
+    ("name", "x" * 25, ["24"]),
+    ("teachers.Big Model", {}, ["Big Model", "^[a-z0-9][a-z0-9_]*$"]),
+    ("seeds", [], ["at least 1"]),
+    ("seeds", [-1], ["-1", "greater than or equal to 0"]),
+    ("distill.epochs", "ten", ["'ten'", "integer"]),
+    ("distill.epochs", 1.5, ["1.5", "integer"]),
+    ("distill.epochs", 0, ["greater than 0"]),
+    ("distill.layers", "first", ["'first'", "'paper' or 'authors_code'", "list"]),
+    ("distill.loss_point", "middle", ["'middle'", "'before_norm' or 'after_norm'", "'authors_code'"]),
+    ("distill.teacher", "remote", ["'remote'", "'cached' or 'online'"]),
+    ("distill.leftover", "keep", ["'keep'", "'use' or 'drop'"]),
+    ("distill.lr", {2: 0, 3: 1}, ["distill.lr.2", "not 0", "greater than 0"]),
+    ("distill.lr", {2: math.inf, 3: 1}, ["distill.lr.2", "inf", "finite"]),
+    ("distill.lr", {"two": 1}, ["distill.lr.two", "'two'", "integer"]),
+    ("probe.momentum", 1, ["not 1", "less than 1"]),
+    ("corpus.dataset", "shape", ["'shape'", "did you mean shapes", "known are shapes, marks"]),
+    ("corpus.views", 0, ["greater than 0"]),
+    ("corpus.shard_percent", 101, ["101", "less than or equal to 100"]),
+    ("corpus.strategy", "random", ["'random'", "'balanced' or 'uniform'"]),
+    ("teachers.one.mean", [0.5, 0.5], ["required"]),
+    ("teachers.one.std", [0.5, 0, 0.5], ["teachers.one.std.1", "not 0", "greater than 0"]),
+    ("teachers.one.architecture.num_heads", 5, ["teachers.one.architecture", "num_heads 5", "embed_dim 32"]),
+    ("teachers.one.architecture.patch_size", 5, ["teachers.one.architecture", "patch_size 5", "img_size 16"]),
+    ("datasets.shapes.source", "web", ["'web'", "'bundled' or 'folder'"]),
+    ("datasets.shapes.source", "folder", ["datasets.shapes", "folder", "`root`"]),
+    ("datasets.shapes.bundled", DELETE, ["datasets.shapes", "bundled", "`bundled`"]),
+    ("datasets.shapes.bundled", "cats", ["'cats'", "'photos', 'digits', 'textures', 'glyphs' or 'tags'"]),
+    ("probe_of.mark", {"epochs": 1}, ["'mark'", "did you mean marks", "known are shapes, marks"]),
+    ("targets", ["table2"], ["'table2'", "no known artifact", "known are table1, figure5"]),
+    ("artifacts.table1.rows", DELETE, ["artifacts.table1", "`rows`"]),
+    ("artifacts.table1.x", "k", ["artifacts.table1", "no `x`"]),
+    ("artifacts.table1.rows", ["k"], ["artifacts.table1.rows.0", "'k'", "'teacher', 'r', 'alpha', 'method'"]),
+    ("artifacts.table1.datasets", ["mark"], ["'mark'", "did you mean marks", "known are shapes, marks"]),
+    ("artifacts.table1.datasets", [], ["at least 1"]),
+    ("artifacts.figure5.x", DELETE, ["artifacts.figure5", "`x`"]),
+    ("artifacts.figure5.x", "r", ["'r'", "'k' or 'alpha'"]),
+    ("artifacts.figure5.datasets", ["shapes", "marks"], ["artifacts.figure5", "exactly one name in `datasets`"]),
+    (f"{RUNS}.alpha", [0], [f"{RUNS}.alpha.0", "not 0", "greater than 0"]),
+    (f"{RUNS}.alpha", [1, -5], [f"{RUNS}.alpha.1", "not -5", "greater than 0"]),
+    (f"{RUNS}.alpha", [100.5], ["100.5", "less than or equal to 100"]),
+    (f"{RUNS}.alpha", [math.nan], ["nan", "finite"]),
+    (f"{RUNS}.alpha", ["all"], ["'all'", "number"]),
+    (f"{RUNS}.alpha", 1, ["list", "not 1"]),
+    (f"{RUNS}.alpha", [], ["at least 1"]),
+    (f"{RUNS}.method", [], ["at least 1"]),
+    (f"{RUNS}.teacher", [], ["at least 1"]),
+    (f"{RUNS}.r", [], ["at least 1"]),
+    (f"{RUNS}.r", [0], ["not 0", "greater than 0"]),
+    (f"{RUNS}.r", [5], ["5", "4 blocks of one", "1..4"]),
+    (f"{RUNS}.r", [4], ["distill.lr", "r = 4", "[2, 3]"]),
+    (f"{RUNS}.k", [33], ["33", "min(d1, d2) = 32", "1..32"]),
+    (f"{RUNS}.k", [0], ["not 0", "greater than 0"]),
+    (f"{RUNS}.k", [], ["wecolora", "needs a rank"]),
+    (f"{RUNS}.method", ["wecolra"], ["'wecolra'", "did you mean wecolora", "scratch_kd, weco_kd"]),
+    (f"{RUNS}.teacher", ["two"], ["'two'", "no known teacher", "known are one"]),
+    # Cells or points that would silently stand for one another.
+    (f"{RUNS}.k", [2, 4], ["[2, 4]", "one value"]),
+    ("artifacts.table1.rows", ["r", "method"], ["artifacts.table1.runs.alpha", "[1.0, 10.0]", "`rows: r, method`"]),
+    ("artifacts.figure5.runs.k", [2, 4], ["[2, 4]", "one value"]),
+    ("artifacts.figure5.x", "k", ["artifacts.figure5.runs.alpha", "[1.0, 2.0, 10.0]", "`x: k`", "one value"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"), REFUSED, ids=[f"{key}={'-' if v is DELETE else v}" for key, v, _ in REFUSED]
+)
+def test_what_is_wrong_is_refused_with_its_key_and_what_is_allowed(small_config, key, value, said):
+    parse(small_config)
+    change(small_config, key, value)
+    message = refusal(small_config)
+    for words in said:
+        assert words in message, message
+    for part in key.split("."):
+        assert part in message, message
+    for noise in ("Traceback", "pydantic", "Value error", "type=", "literal[", "list[", "[key]", "instance of"):
+        assert noise not in message
+    assert message.startswith("config: ") and message.endswith(".")
+
+
+def test_a_method_without_rank_is_refused_on_a_figure_over_ranks(small_config):
+    runs = {"teacher": ["one"], "method": ["wecolora", "weco_kd"], "r": [2], "k": [2, 4], "alpha": [1]}
+    change(small_config, "artifacts.figure5", small_config["artifacts"]["figure5"] | {"x": "k", "runs": runs})
+    message = refusal(small_config)
+    assert "artifacts.figure5.runs.method: weco_kd" in message and "wecolora" in message
+    runs["method"] = ["wecolora", "weco_lora_qv"]
+    assert len(parse(small_config).runs_of("figure5")) == 4
+
+
+def test_pretraining_names_a_teacher_and_a_data_set(small_config):
+    training = {"objective": "supervised", "dataset": "shapes", "augmentation": "weak", "epochs": 1}
+    small_config["pretraining"] = {"one": training}
+    parse(small_config)
+    small_config["pretraining"] = {"two": training}
+    assert "pretraining: 'two' is no known teacher" in refusal(small_config)
+    small_config["pretraining"] = {"one": {**training, "dataset": "shade"}}
+    assert "pretraining.one.dataset: 'shade' is no known data set; did you mean shapes" in refusal(small_config)
+
+
+def test_every_mistake_is_named_at_once(small_config):
+    wrong = {"colour": 1, "distill.epochs": "ten", "probe.batch": 0, "artifacts.table1.runs.alpha": [0]}
+    for key, value in wrong.items():
+        change(small_config, key, value)
+    lines = refusal(small_config).splitlines()
+    assert len(lines) == 4
+    for key in wrong:
+        assert sum(key in line for line in lines) == 1, key
+
+
+def test_a_config_cannot_be_changed_after_it_was_checked(small_config):
+    config = parse(small_config)
+    with pytest.raises(ValueError, match="frozen"):
+        config.distill.epochs = 0
+    before = copy.deepcopy(small_config)
+    parse(small_config)
+    assert small_config == before
+
+
+# The schema
+
+
+def test_the_schema_file_is_what_the_config_says():
+    command = [sys.executable, "-m", "wecolora.config"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout
+    assert SCHEMA.read_text() == printed, "the schema is out of date: run `make schema`"
+
+
+def properties(node, where=""):
+    """(place, schema) of each key of a JSON schema."""
+    for name, inner in node.get("properties", {}).items():
+        yield f"{where}.{name}", inner
+    for name, inner in node.get("$defs", {}).items():
+        yield from properties(inner, name)
+
+
+def test_every_key_has_a_description():
+    found = dict(properties(Config.model_json_schema()))
+    assert len(found) > 60
+    assert [place for place, schema in found.items() if len(schema.get("description", "")) < 10] == []
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_schema_accepts_what_is_accepted_and_refuses_what_is_refused(name):
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(SCHEMA.read_text())
+    config = json.loads(json.dumps(load(name)))  # an editor's JSON has text for keys
+    jsonschema.validate(config, schema)
+    for key, value in {"colour": 1, "corpus.views": 0, "probe.epochs": "ten", "corpus.dataset": "Not A Name"}.items():
+        wrong = copy.deepcopy(config)
+        change(wrong, key, value)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+
+
+@pytest.mark.parametrize("module", ["config", "grid", "workflow"])
+def test_what_the_snakefile_imports_loads_no_torch(module):
+    code = f"import sys, wecolora.{module}; print([m for m in ('torch', 'torchvision', 'timm') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout.strip() == "[]"
