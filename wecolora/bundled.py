@@ -186,7 +186,7 @@ def glyphs(train: int, test: int, seed: int) -> BundledSet:
 
 
 def tags(train: int, test: int, seed: int) -> BundledSet:
-    """One or two hand-written digits, coloured, over a crop of a photograph; the labels are the digits present."""
+    """One to three hand-written digits, coloured, over a crop of a photograph; the labels are the digits present."""
 
     def draw() -> Iterator[tuple[Image.Image, tuple[int, ...], str]]:
         pictures = [(picture, *_cells(picture)) for picture in map(_picture, PHOTOS)]
@@ -197,13 +197,12 @@ def tags(train: int, test: int, seed: int) -> BundledSet:
                 picture, test_cells, train_cells = pictures[rng.integers(len(pictures))]
                 image = _crop(picture, train_cells if split == "train" else test_cells, rng)
                 present: set[int] = set()
-                for _ in range(rng.integers(1, 3)):
+                for quadrant in rng.permutation(4)[: rng.integers(1, 4)]:
                     digit, label = pool[rng.integers(len(pool))]
-                    side = int(rng.integers(18, 25))
-                    mask = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
-                    ink = Image.new("RGB", (side, side), tuple(int(v) for v in rng.integers(170, 256, 3)))
-                    left, top = rng.integers(0, SIZE - side + 1, 2)
-                    image.paste(ink, (int(left), int(top)), mask)
+                    mask = Image.fromarray(digit).resize((16, 16), Image.Resampling.BICUBIC)
+                    dark = rng.random() < 0.5
+                    ink = Image.new("RGB", (16, 16), tuple(int(v) for v in rng.integers(0, 90, 3) + (0 if dark else 166)))
+                    image.paste(ink, (int(quadrant % 2) * 16, int(quadrant // 2) * 16), mask)
                     present.add(label)
                 yield image, tuple(sorted(present)), split
 

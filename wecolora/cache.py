@@ -10,9 +10,7 @@ them: a random batch then reads at the speed of memory.
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -100,10 +98,6 @@ def _checksum(crop: np.ndarray, tokens: np.ndarray) -> int:
     return digest.intdigest()
 
 
-READERS = 4  # threads of a reader at most (never more than torch may use): a few saturate the memory
-STRETCH = 2**22  # about so many bytes of a batch a thread takes at a time
-
-
 @dataclass
 class _Shard:
     path: str
@@ -126,7 +120,6 @@ class CacheReader:
         for number, path in enumerate(paths):
             self.shards.append(self._open(str(path), number, recipe, teacher_sha256))
         self.starts = np.cumsum([0, *(len(shard.tokens) for shard in self.shards)])
-        self.pool = ThreadPoolExecutor(min(READERS, torch.get_num_threads()))
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -163,29 +156,22 @@ class CacheReader:
         tokens = np.empty((len(rows), *first.tokens.shape[2:]), np.float16)
         wanted = np.asarray(rows)
         owners = np.searchsorted(self.starts, wanted, side="right") - 1
-        places = list(zip(owners.tolist(), (wanted - self.starts[owners]).tolist(), strict=True))
-
-        def copy(stretch: range) -> None:
-            for out in stretch:
-                self._copy(*places[out], view, crops[out], tokens[out])
-
-        # Threads help: copying and checking a view release the interpreter's lock.
-        step = max(1, STRETCH // max(1, crops[:1].nbytes + tokens[:1].nbytes))
-        stretches = (range(start, min(start + step, len(rows))) for start in range(0, len(rows), step))
-        deque(self.pool.map(copy, stretches), maxlen=0)  # raises what a thread raised, the first in the batch's order
+        places = zip(owners.tolist(), (wanted - self.starts[owners]).tolist(), strict=True)
+        for crop, grid, (owner, row) in zip(crops, tokens, places, strict=True):
+            shard = self.shards[owner]
+            digest = None if shard.verified[row, view] else xxhash.xxh3_64()
+            for copy, recorded in ((crop, shard.crops), (grid, shard.tokens)):
+                copy[...] = recorded[row, view]
+                if digest is not None:
+                    digest.update(copy.data)  # while the processor's cache holds it
+            if digest is not None:
+                if digest.intdigest() != shard.checksum[row, view]:
+                    raise BadInput(
+                        f"{shard.path} (shard {owner}): image {self.ids[int(self.starts[owner]) + row]}, view {view}: "
+                        "the recorded bytes have changed (checksum); delete the file to record it again."
+                    )
+                shard.verified[row, view] = True
         return crops, tokens
-
-    def _copy(self, owner: int, row: int, view: int, crop: np.ndarray, tokens: np.ndarray) -> None:
-        """Fill crop and tokens with one view; the copy is what is checked, while it still lies in the CPU's cache."""
-        shard = self.shards[owner]
-        crop[...], tokens[...] = shard.crops[row, view], shard.tokens[row, view]
-        if not shard.verified[row, view]:
-            if _checksum(crop, tokens) != shard.checksum[row, view]:
-                raise BadInput(
-                    f"{shard.path} (shard {owner}): image {self.ids[int(self.starts[owner]) + row]}, view {view}: "
-                    "the recorded bytes have changed (checksum); delete the file to record it again."
-                )
-            shard.verified[row, view] = True
 
 
 def _map(path: str, dataset: h5py.Dataset) -> np.ndarray:

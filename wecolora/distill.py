@@ -95,8 +95,8 @@ def distill(
         history.append(record)
         log(
             f"epoch {epoch + 1}/{recipe.epochs}: loss {record['loss']:.5f} ({record['relative_loss']:.3f} of the "
-            f"teacher's deviation), effective rank {record['student_rank']:.1f} (teacher {record['teacher_rank']:.1f}), "
-            f"lr {record['lr']:.2e}"
+            f"teacher's deviation), effective rank {record['student_rank']:.1f} "
+            f"(teacher {record['teacher_rank']:.1f}), lr {record['lr']:.2e}"
         )
         for sign in record["signs"]:
             log(f"WARNING: {sign}")

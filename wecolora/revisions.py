@@ -23,6 +23,6 @@ MODULES = {
     "distill": ["distill", "health", "lora", "methods", "optim", "sources", "weight_copy", "vit"],
     "features": ["features", "vit", "images"],
     "probe": ["probe", "optim"],
-    "table": ["scores", "tables"],
-    "figure": ["scores", "figures"],
+    "table": ["methods", "scores", "tables"],
+    "figure": ["methods", "scores", "figures"],
 }

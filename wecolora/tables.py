@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -91,7 +92,7 @@ def write_table(
 
 
 def _escape(text: str) -> str:
-    return text.replace("%", r"\%").replace("&", r"\&").replace("_", r"\_").replace("±", r"$\pm$")
+    return re.sub(r"[%&_#]", r"\\\g<0>", text).replace("±", r"$\pm$")
 
 
 def _latex(printed: pd.DataFrame, recipe: ArtifactRecipe) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-
 # Tiny models and images (weight copy, LoRA, distillation, features, probe)
 
 
@@ -108,7 +107,7 @@ def distill_recipe(tiny_architecture):
 
 @pytest.fixture
 def online_source(tiny_teacher, unlabelled_index, distill_recipe):
-    """The pictures and the tiny teacher's tokens, computed at each step; ``calls`` records (rows, view)."""
+    """The pictures, last first, and the tiny teacher's tokens, computed in each step; ``calls``: (rows, view)."""
     from wecolora.sources import OnlineSource
 
     class Recording(OnlineSource):
@@ -121,7 +120,7 @@ def online_source(tiny_teacher, unlabelled_index, distill_recipe):
             return super().batch(rows, view)
 
     recipe = distill_recipe()
-    positions = range(len(unlabelled_index.ids))
+    positions = range(len(unlabelled_index.ids))[::-1]
     return Recording(unlabelled_index, positions, tiny_teacher, recipe.mean, recipe.std, recipe.corpus_seed, 16)
 
 
@@ -130,7 +129,7 @@ def online_source(tiny_teacher, unlabelled_index, distill_recipe):
 
 @pytest.fixture
 def small_config() -> dict:
-    """A config that is right, as YAML would give it, for tests to spoil: a teacher, two data sets, a table, a figure."""
+    """A config that is right, as YAML would give it, for tests to spoil: a teacher, two data sets, two artifacts."""
     runs = {"teacher": ["one"], "method": ["weco_kd", "wecolora"], "r": [2, 3], "k": [4], "alpha": [1, 10]}
     bundled = {"source": "bundled", "train": 60, "test": 30}
     return {
@@ -194,3 +193,38 @@ def array_index(tmp_path):
         labels=[[number % 3] for number in range(12)],
         split=["train"] * 9 + ["test"] * 3,
     )
+
+
+# Scores written by hand (scores, tables, figures)
+
+
+@pytest.fixture
+def score_files(tmp_path):
+    """A function that writes score files as rule probe does, from (teacher, method, r, k, alpha, seed, dataset, last);
+    keyword arguments replace or add what else a file says."""
+    import json
+
+    def write(*scores, **changes):
+        paths = []
+        for number, (teacher, method, r, k, alpha, seed, dataset, last) in enumerate(scores):
+            run = {"teacher": teacher, "method": method, "r": r, "k": k, "alpha": alpha, "seed": seed}
+            score = {
+                "run": {**run, "dataset": dataset, "slug": "whatever"},
+                "metric": "mean AUC" if dataset == "tags" else "top-1",
+                "last": last,
+                "best": last + 1,
+                "best_epoch": 7,
+                "n_train": 100,
+                "n_test": 50,
+                "student_sha256": "ab" * 32,
+                "signs": [],
+                "per_class": [1.0, 2.0],
+                **changes,
+            }
+            path = tmp_path / "scores" / f"{number}.json"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(score))
+            paths.append(path)
+        return paths
+
+    return write

@@ -65,6 +65,25 @@ def test_the_size_of_a_batch_changes_no_row(index, forward):
         np.testing.assert_allclose(part, rows[0], rtol=1e-4, atol=1e-5)
 
 
+def test_more_images_than_one_batch_are_all_stored_in_order(index, tmp_path):
+    many = dataclasses.replace(
+        index,
+        ids=[f"id{number}" for number in range(600)],
+        paths=["images.npy"] * 600,
+        offsets=[number % 9 for number in range(600)],
+        labels=[[0]] * 600,
+        split=["train"] * 590 + ["test"] * 10,
+    )
+    seen = iter(range(600))
+
+    def numbered(pixels):
+        return torch.tensor([[float(next(seen))] * 32 for _ in pixels])
+
+    write_features(tmp_path / "f.h5", numbered, many, 16, 32, "digest")
+    data, _, _ = read_features(tmp_path / "f.h5")
+    assert [data[split][0][:, 0].tolist() for split in ("train", "test")] == [[*range(590)], [*range(590, 600)]]
+
+
 def test_several_labels_an_image_become_a_matrix(index, forward, tmp_path):
     tags = dataclasses.replace(index, multilabel=True, labels=[[0, 2], [], *[[1]] * 7])
     write_features(tmp_path / "f.h5", forward, tags, 16, 32, "digest")

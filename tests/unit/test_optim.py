@@ -1,6 +1,7 @@
 """Optimisers and schedule: against hand-made numbers, AdamW's own formula and timm's LARS."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ def test_the_schedule_rises_to_one_and_falls_without_a_jump():
     assert max(factors) == factors[300] == 1
     assert factors[:301] == sorted(factors[:301])
     assert factors[300:] == sorted(factors[300:], reverse=True)
-    assert max(abs(b - a) for a, b in zip(factors, factors[1:], strict=False)) < 0.004
+    assert max(abs(b - a) for a, b in pairwise(factors)) < 0.004
 
 
 def test_weight_decay_spares_vectors_and_reaches_matrices(tiny_architecture):

@@ -1,5 +1,7 @@
 """Weight copy: which teacher blocks the student gets, and that it gets them whole and for itself."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -39,7 +41,7 @@ def test_a_rule_chooses_floor_of_depth_over_r_blocks_r_apart(depth, data):
     for rule in ("paper", "authors_code"):
         chosen = layers(depth, r, rule)
         assert len(chosen) == depth // r
-        assert all(later - earlier == r for earlier, later in zip(chosen, chosen[1:], strict=False))
+        assert all(later - earlier == r for earlier, later in pairwise(chosen))
         assert chosen[0] >= 0 and chosen[-1] < depth
     assert (layers(depth, r, "paper")[-1] == depth - 1) == (depth % r == 0)
 

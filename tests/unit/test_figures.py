@@ -1,0 +1,164 @@
+"""Figures: the points, the lines, and the files."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from wecolora.figures import COLOURS, draw, tidy_figure, write_figure
+from wecolora.methods import METHODS
+from wecolora.recipes import ArtifactRecipe
+from wecolora.scores import read_scores
+
+ALPHAS = (10, 1, 5, 2)
+
+
+def recipe(**changes):
+    values = {
+        "name": "figure5",
+        "title": "Figure 5",
+        "caption": "Over alpha.",
+        "rows": [],
+        "x": "alpha",
+        "datasets": {"photos": "Photos"},
+        "teachers": {"sup": "ViT"},
+        "methods": ["weco_kd", "wecolora"],
+        "revision": 1,
+    }
+    return ArtifactRecipe(**{**values, **changes})
+
+
+def value(method, r, alpha, seed=0):
+    return 30 + 10 * (method == "wecolora") - 5 * r + 2 * alpha + seed * (1 + alpha)
+
+
+def scores(seeds=1, methods=("wecolora", "weco_kd"), ratios=(3, 2)):
+    return [
+        ("sup", m, r, 16 if m == "wecolora" else None, a, s, "photos", value(m, r, a, s))
+        for m in methods
+        for r in ratios
+        for a in ALPHAS
+        for s in range(seeds)
+    ]
+
+
+@pytest.fixture
+def files(tmp_path):
+    return [tmp_path / f"figure.{suffix}" for suffix in ("csv", "png", "pdf")]
+
+
+def test_the_csv_has_the_points(score_files, files):
+    write_figure(read_scores(score_files(*scores())), recipe(), *files)
+    with open(files[0], newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = {(row["method"], int(row["r"]), float(row["alpha"])): float(row["mean"]) for row in rows}
+    assert len(rows) == 16
+    assert found == {(m, r, a): value(m, r, a) for m in ("weco_kd", "wecolora") for r in (2, 3) for a in ALPHAS}
+    assert {(row["teacher"], row["dataset"], row["metric"], row["seeds"], row["std"]) for row in rows} == {
+        ("sup", "photos", "top-1", "1", "")
+    }
+    keys = [(row["method"], int(row["r"]), float(row["alpha"])) for row in rows]
+    assert keys == sorted(keys)
+
+
+def test_the_pictures_are_pictures(score_files, files):
+    write_figure(read_scores(score_files(*scores())), recipe(), *files)
+    with Image.open(files[1]) as png:
+        png.load()
+        assert png.format == "PNG" and png.width > 800 and png.height > 500
+        assert len(np.unique(np.asarray(png.convert("RGB")).reshape(-1, 3), axis=0)) > 4
+        assert round(png.info["dpi"][0]) == 200
+    pdf = files[2].read_bytes()
+    assert pdf.startswith(b"%PDF-") and pdf.rstrip().endswith(b"%%EOF")
+    assert b"FontFile2" in pdf  # TrueType, embedded, as publishers want
+
+
+def test_files_are_the_same_each_time(score_files, files, tmp_path, monkeypatch):
+    frame = read_scores(score_files(*scores(seeds=2)))
+    write_figure(frame, recipe(), *files)
+    first = [path.read_bytes() for path in files]
+    assert b"CreationDate" not in first[2]
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
+    write_figure(frame.sample(frac=1, random_state=0), recipe(), *files)
+    assert [path.read_bytes() for path in files] == first
+    assert {path for path in tmp_path.iterdir() if path.is_file()} == set(files)
+
+
+def test_a_line_is_a_method_and_a_ratio(score_files):
+    points = tidy_figure(read_scores(score_files(*scores())), recipe())
+    (axes,) = draw(points, recipe()).axes
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    assert set(lines) == {f"{METHODS[m].label}, r = {r}" for m in ("weco_kd", "wecolora") for r in (2, 3)}
+    for method in ("weco_kd", "wecolora"):
+        for r in (2, 3):
+            line = lines[f"{METHODS[method].label}, r = {r}"]
+            np.testing.assert_array_equal(np.asarray(line.get_xdata(), float), [1, 2, 5, 10])
+            np.testing.assert_allclose(line.get_ydata(), [value(method, r, a) for a in (1, 2, 5, 10)])
+            assert to_hex(line.get_color()).upper() == COLOURS[method]
+    # Told apart in grey print too, and the same for a ratio in every figure.
+    assert len({(line.get_linestyle(), line.get_marker(), line.get_color()) for line in lines.values()}) == 4
+    for r in (2, 3):
+        styles = {(line.get_linestyle(), line.get_marker()) for name, line in lines.items() if name.endswith(str(r))}
+        assert len(styles) == 1
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(lines)
+
+
+def test_the_axes_say_what_they_show(score_files):
+    points = tidy_figure(read_scores(score_files(*scores())), recipe())
+    figure = draw(points, recipe())
+    (axes,) = figure.axes
+    figure.canvas.draw()
+    assert axes.get_title() == "Figure 5" and axes.get_ylabel() == "top-1 on Photos (%)"
+    assert "α (%)" in axes.get_xlabel()
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "5", "10"]
+    assert axes.get_xscale() == "log" and len(axes.get_xticks(minor=True)) == 0
+
+
+def test_a_figure_over_ranks(score_files, files):
+    values = {8: 50.0, 64: 58.0, 16: 53.0, 32: 56.0}
+    frame = read_scores(score_files(*(("sup", "wecolora", 2, k, 10, 0, "photos", v) for k, v in values.items())))
+    one = recipe(x="k", methods=["wecolora"])
+    write_figure(frame, one, *files)
+    figure = draw(tidy_figure(frame, one), one)
+    (axes,) = figure.axes
+    (line,) = axes.get_lines()
+    assert list(zip(map(int, line.get_xdata()), line.get_ydata(), strict=True)) == sorted(values.items())
+    figure.canvas.draw()
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["8", "16", "32", "64"]
+    assert "k" in axes.get_xlabel()
+
+
+def test_several_seeds_draw_their_mean_and_a_band(score_files):
+    one = recipe(methods=["weco_kd"])
+    frame = read_scores(score_files(*scores(seeds=3, methods=["weco_kd"], ratios=[2])))
+    points = tidy_figure(frame, one)
+    # Seeds 0, 1, 2 lie 1 + alpha apart: the mean is the middle one, the deviation the distance.
+    np.testing.assert_allclose(points["mean"], [value("weco_kd", 2, a, 1) for a in (1, 2, 5, 10)])
+    np.testing.assert_allclose(points["std"], [2, 3, 6, 11])
+    assert list(points["seeds"]) == [3] * 4
+    (axes,) = draw(points, one).axes
+    (line,), (band,) = axes.get_lines(), axes.collections
+    np.testing.assert_allclose(line.get_ydata(), points["mean"])
+    corners = band.get_paths()[0].vertices
+    for x, mean, std in zip((1, 2, 5, 10), points["mean"], points["std"], strict=True):
+        heights = corners[np.isclose(corners[:, 0], x), 1]
+        assert heights.min() == pytest.approx(mean - std) and heights.max() == pytest.approx(mean + std)
+
+
+def test_one_seed_draws_no_band(score_files):
+    points = tidy_figure(read_scores(score_files(*scores())), recipe())
+    assert len(draw(points, recipe()).axes[0].collections) == 0
+
+
+def test_another_ratio_still_gets_a_line(score_files):
+    points = tidy_figure(read_scores(score_files(*scores(ratios=(2, 3, 4)))), recipe())
+    labels = {line.get_label() for line in draw(points, recipe()).axes[0].get_lines()}
+    assert len(labels) == 6 and "WeCoLoRA, r = 4" in labels
+
+
+def test_every_method_has_a_colour_of_its_own():
+    assert set(COLOURS) == set(METHODS) and len(set(COLOURS.values())) == len(COLOURS)

@@ -1,0 +1,180 @@
+"""What every job does first: its log and its end; and what it records of itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import sys
+
+import pytest
+
+from wecolora import runtime
+from wecolora.errors import BadInput
+
+
+@pytest.fixture(autouse=True)
+def own_log(monkeypatch):
+    """A job takes the package's logger over; give it back."""
+    monkeypatch.setattr(runtime.log, "handlers", [])
+    monkeypatch.setattr(runtime.log, "propagate", True)
+    level = runtime.log.level
+    yield
+    runtime.log.setLevel(level)
+
+
+def lines(path):
+    return path.read_text().splitlines()
+
+
+# Jobs
+
+
+def test_bad_input_ends_a_job_with_one_line_in_its_log(tmp_path, capsys):
+    path = tmp_path / "logs" / "stage" / "job.log"
+    with pytest.raises(SystemExit) as ended, runtime.job(str(path), '{"k": 4}'):
+        raise BadInput("a.png: cannot be read.")
+    assert ended.value.code == 1
+    recipe, error = lines(path)
+    assert recipe.endswith('recipe: {"k": 4}')
+    assert error.endswith(" ERROR: a.png: cannot be read.") and error[:2] == "20"  # a date
+    assert "Traceback" not in path.read_text()
+    shown = capsys.readouterr().err
+    assert shown.count("ERROR: a.png: cannot be read.") == 1 and "Traceback" not in shown
+    assert "recipe" not in shown  # long, and for the log alone
+
+
+def test_an_unexpected_error_ends_a_job_with_its_traceback(tmp_path, capsys):
+    path = tmp_path / "job.log"
+
+    def breaks():
+        return {}["missing"]
+
+    with pytest.raises(SystemExit) as ended, runtime.job(str(path)):
+        breaks()
+    assert ended.value.code == 1
+    for text in (path.read_text(), capsys.readouterr().err):
+        assert "Traceback" in text and "in breaks" in text and "KeyError: 'missing'" in text
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_job_stays_interrupted(tmp_path, error):
+    with pytest.raises(error), runtime.job(str(tmp_path / "job.log")):
+        raise error
+
+
+def test_a_job_that_ends_well_logs_what_it_was_told_to(tmp_path, capsys):
+    path = tmp_path / "job.log"
+    path.write_text("of the last time\n")
+    with runtime.job(str(path), "100%s {}"):
+        runtime.log.info("epoch %d", 3)
+        runtime.log.warning("WARNING: %s", "50% off")
+        runtime.log.debug("not this")
+    found = [line[20:] for line in lines(path)]
+    assert found == ["recipe: 100%s {}", "epoch 3", "WARNING: 50% off"]
+    assert "epoch 3" in capsys.readouterr().err
+
+
+def test_a_job_without_a_log_file_logs_to_stderr(capsys):
+    with runtime.job(None, "the recipe"):
+        runtime.log.info("hello")
+    shown = capsys.readouterr().err
+    assert "hello" in shown and "the recipe" in shown
+
+
+def test_jobs_one_after_the_other_keep_their_logs_apart(tmp_path):
+    for name in ("one", "two"):
+        with runtime.job(str(tmp_path / f"{name}.log")):
+            runtime.log.info(name)
+    assert [line[20:] for line in lines(tmp_path / "one.log")] == ["one"]
+    assert [line[20:] for line in lines(tmp_path / "two.log")] == ["two"]
+
+
+def test_a_job_leaves_the_root_logger_alone(tmp_path):
+    before = list(logging.getLogger().handlers)
+    with runtime.job(str(tmp_path / "job.log")):
+        pass
+    assert logging.getLogger().handlers == before
+
+
+# Records
+
+
+def test_json_is_readable_sorted_and_the_same_each_time(tmp_path):
+    path = tmp_path / "folder" / "a.json"
+    runtime.write_json(path, {"b": [1, 2.5, None], "a": {"d": "ü", "c": True}})
+    assert json.loads(path.read_text()) == {"a": {"c": True, "d": "ü"}, "b": [1, 2.5, None]}
+    text = path.read_text()
+    assert text.endswith("}\n") and text.index('"a"') < text.index('"b"') and text.index('"c"') < text.index('"d"')
+    runtime.write_json(path, {"a": {"c": True, "d": "ü"}, "b": [1, 2.5, None]})
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), [1.0, float("nan")], {"a": float("nan")}])
+def test_what_is_no_number_is_not_written(tmp_path, value):
+    path = tmp_path / "a.json"
+    with pytest.raises(ValueError, match="JSON compliant"):
+        runtime.write_json(path, {"score": value})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fingerprints():
+    one = runtime.fingerprint("recipe", "sha", "id1", "id2")
+    assert len(one) == 32 and set(one) <= set("0123456789abcdef")
+    assert one == runtime.fingerprint("recipe", "sha", "id1", "id2")
+    others = [("recipe", "sha", "id2", "id1"), ("recipe", "sha", "id1"), ("recipe", "sha", "id1id2"), ("r", "sha")]
+    assert len({one, *(runtime.fingerprint(*parts) for parts in others)}) == 5
+
+
+def test_the_environment_is_the_same_on_each_run_and_names_no_machine(tmp_path, monkeypatch):
+    first = runtime.environment("cpu")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(platform, "node", lambda: "elsewhere")
+    assert runtime.environment("cpu") == first
+    assert {"python", "device", "wecolora", "torch", "timm", "numpy", "pillow"} == set(first)
+    import numpy
+    import torch
+
+    assert first["numpy"] == numpy.__version__ and first["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert torch.__version__.startswith(first["torch"].split("+")[0])
+
+
+def test_circumstances_hold_what_changes(tmp_path, monkeypatch):
+    import time
+
+    found = runtime.circumstances(time.time() - 12.5)
+    assert set(found) == {"finished", "seconds", "host", "git"} and 12.4 < found["seconds"] < 20
+    assert found["host"] == platform.node() and found["finished"].startswith("20")
+    monkeypatch.chdir(tmp_path)  # no git repository
+    assert runtime.circumstances(0)["git"] is None
+    json.dumps(found)
+
+
+def test_progress_logs_each_tenth_once(caplog):
+    caplog.set_level(logging.INFO, "wecolora")
+    progress = runtime.Progress(25, "images")
+    for done in range(1, 26):
+        progress(done)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{done} of 25 images" for done in (3, 5, 8, 10, 13, 15, 18, 20, 23, 25)
+    ]
+
+
+def test_progress_in_leaps_and_of_nothing(caplog):
+    caplog.set_level(logging.INFO, "wecolora")
+    progress = runtime.Progress(10, "images")
+    progress(7)
+    progress(10)
+    runtime.Progress(0, "images")(0)
+    assert [record.getMessage() for record in caplog.records] == ["7 of 10 images", "10 of 10 images"]
+
+
+def test_a_job_gets_the_threads_that_the_rule_gives_it():
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        assert runtime.device(2) in ("cpu", "cuda")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
