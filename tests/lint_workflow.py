@@ -1,7 +1,7 @@
 """`snakemake --lint`, less the one finding that stays: `make lint` runs this.
 
-Jobs run in the environment that `make setup` pins (requirements.lock), which also runs Snakemake itself: torch, timm and
-their CUDA libraries once, not once a rule. So no rule names a conda environment or a container of its own.
+Jobs run in the environment that `make setup` pins (requirements.lock), which also runs Snakemake itself: torch, timm
+and their CUDA libraries once, not once a rule. So no rule names a conda environment or a container of its own.
 """
 
 from __future__ import annotations

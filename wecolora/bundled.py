@@ -200,8 +200,8 @@ def tags(train: int, test: int, seed: int) -> BundledSet:
                 for quadrant in rng.permutation(4)[: rng.integers(1, 4)]:
                     digit, label = pool[rng.integers(len(pool))]
                     mask = Image.fromarray(digit).resize((16, 16), Image.Resampling.BICUBIC)
-                    dark = rng.random() < 0.5
-                    ink = Image.new("RGB", (16, 16), tuple(int(v) for v in rng.integers(0, 90, 3) + (0 if dark else 166)))
+                    colour = rng.integers(0, 90, 3) + (166 if rng.random() < 0.5 else 0)
+                    ink = Image.new("RGB", (16, 16), tuple(int(v) for v in colour))
                     image.paste(ink, (int(quadrant % 2) * 16, int(quadrant // 2) * 16), mask)
                     present.add(label)
                 yield image, tuple(sorted(present)), split

@@ -118,6 +118,11 @@ class Config(Strict):
     def _names_exist(self) -> Config:
         for key, name in [("corpus.dataset", self.corpus.dataset), *((f"probe_of.{d}", d) for d in self.probe_of)]:
             _known(key, name, self.datasets, "data set")
+        for key, settings in (("distill", self.distill), ("probe", self.probe)):
+            if settings.warmup_epochs > settings.epochs:
+                raise ValueError(
+                    f"{key}.warmup_epochs: {settings.warmup_epochs:g} is more than {key}.epochs, {settings.epochs}"
+                )
         for name, training in self.pretraining.items():
             _known("pretraining", name, self.teachers, "teacher")
             _known(f"pretraining.{name}.dataset", training.dataset, self.datasets, "data set")

@@ -103,7 +103,11 @@ def distill(
         if not math.isfinite(record["loss"]):
             raise BadInput(f"run {recipe.method}: the loss is no number in epoch {epoch + 1}; lower distill.lr.")
         resume.save({"trainable": dict(trainable.items()), "optimiser": optimiser.state_dict(), "history": history})
-    return merge(student).requires_grad_(False).eval(), history
+    student = merge(student).requires_grad_(False).eval()
+    # The last update has no loss after it that would show that it broke the student.
+    if not all(tensor.isfinite().all() for tensor in student.state_dict().values()):
+        raise BadInput(f"run {recipe.method}: the student's weights are no numbers after training; lower distill.lr.")
+    return student, history
 
 
 def _one_epoch(

@@ -35,7 +35,7 @@ class MaskedAutoencoder(nn.Module):
         self.encoder = encoder
         self.patch = encoder.patch_embed.patch_size[0]
         patches = encoder.patch_embed.num_patches
-        self.keep = max(1, round(patches * (1 - mask)))
+        self.keep = min(patches - 1, max(1, round(patches * (1 - mask))))
         self.embed = nn.Linear(encoder.embed_dim, decoder_width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
         self.pos_embed = nn.Parameter(torch.randn(1, patches + 1, decoder_width) * 0.02)
@@ -84,7 +84,8 @@ class Classifier(nn.Module):
 
 def augment(images: Tensor, kind: Literal["weak", "strong", "mixed"], generator: torch.Generator) -> Tensor:
     """(batch, 3, H, W) in [0, 1] -> the same: a random resized crop (area 0.25 to 1) and flip for each image; with
-    ``strong`` also rotation, jitter, grey, inverted and channel-shuffled images, so that shape counts; ``mixed``: half of the batch each."""
+    ``strong`` also rotation, jitter, grey, inverted and channel-shuffled images, so that shape counts;
+    ``mixed``: half of the batch each."""
     if kind == "mixed":
         half = len(images) // 2
         return torch.cat([augment(images[:half], "weak", generator), augment(images[half:], "strong", generator)])

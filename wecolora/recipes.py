@@ -240,7 +240,7 @@ class ProbeRecipe(Strict):
 
     epochs: Positive = Field(default=90, description="Passes over the training features.")
     warmup_epochs: float = Field(default=10, ge=0, description="Epochs of linear warm-up, part of `epochs`.")
-    batch: Positive = Field(default=512, description="Features a step.")
+    batch: int = Field(default=512, ge=2, description="Features a step.")
     base_lr: float = Field(default=0.1, gt=0, description="Learning rate at a batch of 256.")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="LARS momentum.")
     trust: float = Field(default=0.001, gt=0, description="LARS trust coefficient.")
