@@ -33,8 +33,11 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: $(INSTALLED) ## run the pipeline on the bundled data (or CONFIG), with profiles/default
 	$(BIN)/snakemake $(if $(CONFIG),--configfile $(CONFIG) --replace-workflow-config) $(ARGS)
 
-teachers: $(INSTALLED) ## train the demo's teachers again
+teachers: $(INSTALLED) ## train the demo's teachers again and put them into assets/teachers
 	$(BIN)/snakemake --configfile config/demo_teachers.yaml --replace-workflow-config $(ARGS) pretrain_all
+	for teacher in demo_sup demo_mae; do \
+		cp results/demo_teachers/teachers/$$teacher.safetensors assets/teachers/ && \
+		cp results/demo_teachers/teachers/$$teacher.card.json assets/teachers/$$teacher.json || exit 1; done
 
 test: $(INSTALLED) ## run the tests
 	@$(BIN)/pytest $(ARGS)
