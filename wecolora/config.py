@@ -54,7 +54,7 @@ class ProbeOverride(Strict):
 
     epochs: Positive | None = Field(default=None, description="In the place of probe.epochs.")
     warmup_epochs: float | None = Field(default=None, ge=0, description="In the place of probe.warmup_epochs.")
-    batch: Positive | None = Field(default=None, description="In the place of probe.batch.")
+    batch: int | None = Field(default=None, ge=2, description="In the place of probe.batch.")
     base_lr: float | None = Field(default=None, gt=0, description="In the place of probe.base_lr.")
 
 
@@ -118,7 +118,9 @@ class Config(Strict):
     def _names_exist(self) -> Config:
         for key, name in [("corpus.dataset", self.corpus.dataset), *((f"probe_of.{d}", d) for d in self.probe_of)]:
             _known(key, name, self.datasets, "data set")
-        for key, settings in (("distill", self.distill), ("probe", self.probe)):
+        schedules: dict[str, Optimisation | ProbeRecipe] = {"distill": self.distill, "probe": self.probe}
+        schedules |= {f"probe_of.{name}": self.probe_for(name) for name in self.probe_of}
+        for key, settings in schedules.items():
             if settings.warmup_epochs > settings.epochs:
                 raise ValueError(
                     f"{key}.warmup_epochs: {settings.warmup_epochs:g} is more than {key}.epochs, {settings.epochs}"
@@ -179,6 +181,11 @@ class Config(Strict):
     def chosen(self) -> dict[str, Artifact]:
         """The artifacts to make."""
         return {name: self.artifacts[name] for name in self.targets or self.artifacts}
+
+    def probe_for(self, dataset: str) -> ProbeRecipe:
+        """The probe of a data set: ``probe`` with what ``probe_of`` changes."""
+        override = self.probe_of.get(dataset, ProbeOverride()).model_dump(exclude_none=True)
+        return ProbeRecipe.model_validate({**self.probe.model_dump(), **override})
 
     def runs_of(self, artifact: str) -> list[RunSpec]:
         """The runs that an artifact needs, each once."""

@@ -22,7 +22,6 @@ from wecolora.recipes import (
     PrepareRecipe,
     PretrainRecipe,
     ProbeJob,
-    ProbeRecipe,
     SubsetRecipe,
 )
 from wecolora.revisions import REVISIONS
@@ -192,10 +191,7 @@ class Campaign:
 
     def probe_job(self, datasets: list[str]) -> ProbeJob:
         """Of the probes of one job."""
-        recipes = {}
-        for name in datasets:
-            override = self.config.probe_of[name].model_dump(exclude_none=True) if name in self.config.probe_of else {}
-            recipes[name] = ProbeRecipe.model_validate({**self.config.probe.model_dump(), **override})
+        recipes = {name: self.config.probe_for(name) for name in datasets}
         return ProbeJob(recipes=recipes, revision=REVISIONS["probe"])
 
     def artifact_recipe(self, w: Any) -> str:

@@ -148,7 +148,7 @@ def small_config() -> dict:
             "marks": {"label": "Marks", "bundled": "digits", **bundled},
         },
         "distill": {"epochs": 2, "lr": {2: 1e-3, 3: 1e-4}},
-        "probe": {"epochs": 3},
+        "probe": {"epochs": 3, "warmup_epochs": 1},
         "artifacts": {
             "table1": {
                 "kind": "table",

@@ -20,9 +20,10 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
     with atomic_write(path) as temporary:
         temporary.write_text("new")
         assert not path.exists()
-        assert temporary.parent == tmp_path  # one file system: a rename, not a copy
+        written = temporary.stat().st_ino
         assert temporary.name.startswith(".") and temporary.name.endswith(".part")
     assert path.read_text() == "new" and names(tmp_path) == ["a.txt"]
+    assert path.stat().st_ino == written  # renamed, not copied: nobody sees half of it
 
 
 def test_folders_are_made(tmp_path):

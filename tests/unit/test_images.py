@@ -192,6 +192,12 @@ def test_a_picture_of_the_right_size_is_left_as_it_is(array_index, tmp_path):
     np.testing.assert_array_equal(centre_crop(Image.fromarray(stored), 20), stored)
 
 
+def test_a_small_centre_crop_by_hand():
+    # 16 x 256 / 224 = 18.3: the shorter side of 24 x 20 becomes 18, the longer 21.6, rounded.
+    resized = np.asarray(smooth(24, 20).resize((22, 18), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(centre_crop(smooth(24, 20), 16), resized[1:17, 3:19])
+
+
 @pytest.mark.parametrize("size", [(32, 32), (33, 32), (32, 500), (7, 3), (1, 1), (2000, 31)])
 @pytest.mark.parametrize("side", [16, 32, 224])
 def test_the_centre_crop_has_its_size_whatever_the_picture(size, side):

@@ -144,6 +144,9 @@ def test_a_label_is_printed_again_under_another_outer_one(score_files):
     printed = printed_table(tidy_table(frame(score_files, cells), one), one)
     assert list(printed["r"]) == ["2", "", "3", ""]
     assert list(printed["alpha"]) == ["1%", "12.5%", "1%", "12.5%"]
+    cells = {("weco_kd", r, 1): 50 for r in (2, 3)}
+    printed = printed_table(tidy_table(frame(score_files, cells), one), one)
+    assert printed[["r", "alpha"]].values.tolist() == [["2", "1%"], ["3", "1%"]]
 
 
 def test_one_row_label(score_files):
