@@ -30,7 +30,7 @@ def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
     """The figure of these points."""
     assert recipe.x is not None
     x = recipe.x
-    figure = Figure(figsize=(4.6, 3.3), layout="constrained")
+    figure = Figure(figsize=(4.6, 3.6), layout="constrained")
     axes = figure.subplots()
     for (r, method), line in points.groupby(["r", "method"], sort=True):
         dash, marker = STYLES.get(int(str(r)), (":", "^"))
@@ -48,7 +48,8 @@ def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
     (metric,) = points["metric"].unique()
     axes.set(xlabel=X_LABELS[x], ylabel=f"{metric} on {label} (%)", title=recipe.title)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, frameon=False)
+    # Below the axes: inside, it would hide points.
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
 
 
