@@ -104,7 +104,7 @@ def test_a_line_is_a_method_and_a_ratio(score_files):
     for r in (2, 3):
         styles = {(line.get_linestyle(), line.get_marker()) for name, line in lines.items() if name.endswith(str(r))}
         assert len(styles) == 1
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(lines)
+    assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == list(lines)
 
 
 def test_the_axes_say_what_they_show(score_files):
