@@ -17,6 +17,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 SIZE = 32
+# Grey levels of standard deviation under which a crop counts as uniform.
+FLAT = 4.0
 
 # Pictures whose docstrings (scikit-image) or README (scikit-learn) state CC0, public domain or CC-BY.
 PHOTOS = ("astronaut", "camera", "chelsea", "china", "clock", "coffee", "flower", "hubble", "retina", "rocket")
@@ -89,12 +91,19 @@ def _crop(
     smallest: int = SIZE,
     largest: int = 10_000,
 ) -> Image.Image:
-    """A square window inside one of the cells, its side log-uniform in [smallest, largest], resized to 32 x 32."""
-    left, top, right, bottom = cells[rng.integers(len(cells))]
-    limit = min(right - left, bottom - top)
-    side = np.exp(rng.uniform(np.log(min(smallest, limit)), np.log(min(largest, limit))))
-    x, y = left + rng.uniform(0, right - left - side), top + rng.uniform(0, bottom - top - side)
-    return picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side))
+    """A square window inside one of the cells, its side log-uniform in [smallest, largest], resized to 32 x 32.
+
+    The window is cut before it is resized, so that no filter reads beyond its cell. A nearly uniform one (black sky,
+    white paper) shows nothing of its class and is drawn again.
+    """
+    while True:
+        left, top, right, bottom = cells[rng.integers(len(cells))]
+        limit = min(right - left, bottom - top)
+        side = round(np.exp(rng.uniform(np.log(min(smallest, limit)), np.log(min(largest, limit)))))
+        x, y = rng.integers(left, right - side, endpoint=True), rng.integers(top, bottom - side, endpoint=True)
+        patch = picture.crop((x, y, x + side, y + side)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+        if np.asarray(patch.convert("RGB")).std((0, 1)).max() >= FLAT:
+            return patch
 
 
 def photos(train: int, test: int, seed: int) -> BundledSet:
@@ -186,16 +195,18 @@ def glyphs(train: int, test: int, seed: int) -> BundledSet:
 
 
 def tags(train: int, test: int, seed: int) -> BundledSet:
-    """One to three hand-written digits, coloured, over a crop of a photograph; the labels are the digits present."""
+    """One to three hand-written digits, coloured, over a faded crop of a photograph; the labels: the digits present."""
 
     def draw() -> Iterator[tuple[Image.Image, tuple[int, ...], str]]:
         pictures = [(picture, *_cells(picture)) for picture in map(_picture, PHOTOS)]
+        grey = Image.new("RGB", (SIZE, SIZE), (128, 128, 128))
         for split, count in (("train", train), ("test", test)):
             pool = _digit_images()[split]
             for number in range(count):
                 rng = _rng("tags", seed, split, number)
                 picture, test_cells, train_cells = pictures[rng.integers(len(pictures))]
-                image = _crop(picture, train_cells if split == "train" else test_cells, rng)
+                crop = _crop(picture, train_cells if split == "train" else test_cells, rng)
+                image = Image.blend(crop.convert("RGB"), grey, 0.5)  # so that dark and light ink both show
                 present: set[int] = set()
                 for quadrant in rng.permutation(4)[: rng.integers(1, 4)]:
                     digit, label = pool[rng.integers(len(pool))]

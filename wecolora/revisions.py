@@ -4,7 +4,7 @@ results; then, and only then, the stage and what follows rerun. A test watches t
 
 REVISIONS = {
     "pretrain_teacher": 1,
-    "prepare": 1,
+    "prepare": 2,
     "subset": 1,
     "cache_teacher": 1,
     "distill": 1,

@@ -137,11 +137,12 @@ def test_train_and_test_cells_are_disjoint_and_cover_the_picture(width, height):
 
 
 class Asked:
-    """Stands for a picture and tells which window is cut from it."""
+    """Stands for a picture, notes which window is cut from it, and answers with a chequered one."""
 
-    def resize(self, size, resample, box):
-        assert size == (32, 32)
-        return box
+    def crop(self, box):
+        self.box = box
+        side = np.arange(box[2] - box[0])
+        return Image.fromarray((255 * ((side[:, None] + side) // 16 % 2)).astype(np.uint8))
 
 
 WINDOWS = [*((name, 32, 10_000) for name in PHOTOS), *TEXTURES.values()]
@@ -150,20 +151,40 @@ WINDOWS = [*((name, 32, 10_000) for name in PHOTOS), *TEXTURES.values()]
 @pytest.mark.parametrize(("name", "smallest", "largest"), WINDOWS)
 def test_a_window_is_a_square_in_one_cell(name, smallest, largest):
     width, height = bundled._picture(name).size
-    slack = 1e-6
     for cells in _cells(Image.new("1", (width, height))):
         sides = []
         for seed in range(200):
-            left, top, right, bottom = _crop(Asked(), cells, np.random.default_rng(seed), smallest, largest)
-            assert right - left == pytest.approx(bottom - top)
-            assert any(
-                c[0] - slack <= left and c[1] - slack <= top and right <= c[2] + slack and bottom <= c[3] + slack
-                for c in cells
-            )
+            asked = Asked()
+            _crop(asked, cells, np.random.default_rng(seed), smallest, largest)
+            left, top, right, bottom = asked.box
+            assert right - left == bottom - top
+            assert any(c[0] <= left and c[1] <= top and right <= c[2] and bottom <= c[3] for c in cells)
             sides.append(right - left)
         limit = min(min(c[2] - c[0], c[3] - c[1]) for c in cells)
-        assert smallest - slack <= min(sides) and max(sides) <= min(largest, limit + 1) + slack
+        assert smallest <= min(sides) and max(sides) <= min(largest, limit + 1)
         assert min(sides) < 1.1 * smallest and max(sides) > 0.9 * min(largest, limit)  # every scale between
+
+
+def test_a_crop_shows_nothing_of_what_lies_beyond_its_cells():
+    """The pixels outside the cells are changed: no crop changes, at any scale and at every edge."""
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    test_cells, train_cells = _cells(Image.fromarray(noise))
+    for cells in (test_cells, train_cells):
+        inside = np.zeros((256, 256, 1), bool)
+        for left, top, right, bottom in cells:
+            inside[top:bottom, left:right] = True
+        other = Image.fromarray(np.where(inside, noise, 255 - noise).astype(np.uint8))
+        for seed in range(100):
+            one, two = (_crop(image, cells, np.random.default_rng(seed)) for image in (Image.fromarray(noise), other))
+            np.testing.assert_array_equal(np.asarray(one), np.asarray(two))
+
+
+def test_a_uniform_window_is_drawn_again():
+    picture = np.full((64, 64, 3), (200, 20, 90), np.uint8)
+    picture[:, 32:] = np.random.default_rng(0).integers(0, 256, (64, 32, 3))
+    cells = [(0, 0, 32, 64), (32, 0, 64, 64)]
+    for seed in range(20):
+        assert np.asarray(_crop(Image.fromarray(picture), cells, np.random.default_rng(seed))).std((0, 1)).max() > 4
 
 
 @pytest.mark.parametrize("name", ["photos", "textures", "tags"])
