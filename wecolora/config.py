@@ -166,6 +166,14 @@ class Config(Strict):
                         f"{where}.runs.r: {r} is more than the {shape.depth} blocks of {teacher}; "
                         f"r must lie in 1..{shape.depth}"
                     )
+                listed = self.distill.layers
+                if isinstance(listed, list) and not (
+                    len(listed) == shape.depth // r and all(0 <= layer < shape.depth for layer in listed)
+                ):
+                    raise ValueError(
+                        f"distill.layers: {listed} is no student of {teacher} for r = {r} in {where}; name "
+                        f"{shape.depth // r} blocks from 0 to {shape.depth - 1}, or give a rule"
+                    )
                 if r not in self.distill.lr:
                     raise ValueError(
                         f"{where}.runs.r: distill.lr has no learning rate for r = {r}; it has {sorted(self.distill.lr)}"

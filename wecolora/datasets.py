@@ -39,8 +39,8 @@ def prepare_bundled(name: str, source: str, train: int, test: int, seed: int, in
 
 
 def prepare_folder(name: str, root: str | Path, index: str | Path) -> None:
-    """Index image files: ``train/<class>/...`` and ``test/<class>/...``, or, without those, every image below the root
-    as an unlabelled training image (enough for distillation)."""
+    """Index image files: ``train/<class>/...`` and ``test/<class>/...``, or, where one of these two folders is missing,
+    every image below the root as an unlabelled training image (enough for distillation)."""
     root = Path(root).resolve()
     if not root.is_dir():
         raise BadInput(f"{root}: the root of data set {name} is no folder; set datasets.{name}.root.")
@@ -48,7 +48,14 @@ def prepare_folder(name: str, root: str | Path, index: str | Path) -> None:
     if not files:
         raise BadInput(f"{root}: no image files below the root of data set {name}.")
     relative = [path.relative_to(root) for path in files]
-    labelled = all(len(path.parts) >= 3 and path.parts[0] in ("train", "test") for path in relative)
+    labelled = (root / "train").is_dir() and (root / "test").is_dir()
+    if labelled:
+        stray = [path for path in relative if len(path.parts) < 3 or path.parts[0] not in ("train", "test")]
+        if stray:
+            raise BadInput(
+                f"{root / stray[0]}: lies in no class folder of train/ or test/, and neither do {len(stray) - 1} other "
+                f"images of data set {name}; move them into train/<class>/ or test/<class>/, or out of {root}."
+            )
     classes = sorted({path.parts[1] for path in relative}) if labelled else []
     number_of = {label: number for number, label in enumerate(classes)}
     write_index(

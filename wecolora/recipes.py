@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from wecolora.methods import LossPoint
 
@@ -17,6 +17,14 @@ class Strict(BaseModel):
     """No unknown keys, no infinite numbers, no change after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML's yes, on and true are no numbers, though Python takes True for 1."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError("needs a value other than true or false")
+        return value
 
     def canonical(self) -> str:
         """JSON with every default written out, the same bytes for the same values."""

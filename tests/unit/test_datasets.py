@@ -54,6 +54,16 @@ def test_a_folder_in_any_other_layout_is_unlabelled(tmp_path, names):
     assert index.labels == [[], []] and index.classes == [] and index.split == ["train", "train"]
 
 
+@pytest.mark.parametrize("stray", ["logo.png", "train/1.png", "test/1.png", "val/cat/1.png"])
+def test_a_picture_beside_the_class_folders_is_refused(tmp_path, stray):
+    """Taking the folder for an unlabelled one instead would drop every label without a word."""
+    put(tmp_path / "pictures", *LABELLED, stray)
+    with pytest.raises(BadInput, match="class folder") as caught:
+        prepared(tmp_path / "pictures", tmp_path)
+    assert str(tmp_path / "pictures" / stray) in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_order_does_not_depend_on_the_file_system(tmp_path):
     put(tmp_path / "one", *LABELLED)
     put(tmp_path / "two", *reversed(LABELLED))
