@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from wecolora.errors import BadInput
 from wecolora.grid import RunSpec, expand, union
-from wecolora.methods import METHODS
+from wecolora.methods import METHODS, components
 from wecolora.recipes import Dataset, Optimisation, Positive, Pretraining, ProbeRecipe, Strict, Teacher
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=24)]
@@ -157,6 +157,9 @@ class Config(Strict):
             if "k" not in METHODS[method].axes and artifact.x == "k":
                 ranked = ", ".join(name for name in METHODS if "k" in METHODS[name].axes)
                 raise ValueError(f"{where}.runs.method: {method} has no rank to draw over (x: k); these have: {ranked}")
+        ticks = [components(method) for method in dict.fromkeys(runs.method)]
+        if "components" in artifact.rows and len(set(ticks)) < len(ticks):
+            raise ValueError(f"{where}.rows: `components` cannot tell {', '.join(runs.method)} apart; use `method`")
         for teacher in runs.teacher:
             _known(f"{where}.runs.teacher", teacher, self.teachers, "teacher")
             shape = self.teachers[teacher].architecture

@@ -28,14 +28,16 @@ def start_student(teacher: VisionTransformer, recipe: DistillRecipe) -> VisionTr
     method = METHODS[recipe.method]
     architecture = recipe.architecture.model_dump()
     torch.manual_seed(recipe.seed)
-    if method.start == "copy":
-        student = copy_weights(teacher, architecture, recipe.r, recipe.layers)
+    depth = len(layers(len(teacher.blocks), recipe.r, recipe.layers))
+    if method.start == "random":
+        student = build(architecture, depth=depth)
     else:
-        student = build(architecture, depth=len(layers(len(teacher.blocks), recipe.r, recipe.layers)))
+        rule = list(range(depth)) if method.start == "first" else recipe.layers
+        student = copy_weights(teacher, architecture, recipe.r, rule)
     if method.trains == "all":
         return student.requires_grad_(True)
     assert recipe.k is not None
-    return add_lora(student, recipe.k, method.trains)
+    return add_lora(student, recipe.k, method.trains, method.adapter)
 
 
 def token_loss(student: Tensor, teacher: Tensor) -> Tensor:

@@ -15,7 +15,14 @@ from wecolora.recipes import ArtifactRecipe
 from wecolora.scores import over_seeds
 
 # Okabe and Ito's colours: told apart by the colour-blind; markers and dashes tell them apart in grey print.
-COLOURS = {"wecolora": "#0072B2", "weco_kd": "#D55E00", "weco_lora_qv": "#009E73", "scratch_kd": "#CC79A7"}
+COLOURS = {
+    "wecolora": "#0072B2",
+    "weco_kd": "#D55E00",
+    "weco_lora_qv": "#009E73",
+    "weco_dora": "#56B4E9",
+    "top_kd": "#E69F00",
+    "scratch_kd": "#CC79A7",
+}
 STYLES = {2: ("-", "o"), 3: ("--", "s")}
 X_LABELS = {"alpha": "Share of the corpus used for distillation, α (%)", "k": "Rank of the adapters, k"}
 

@@ -1,4 +1,7 @@
-"""Enhanced low-rank adaptation: f(x) = W x + B A x on every linear layer of a block (section 3.1, eq. 1, 3, 4)."""
+"""Enhanced low-rank adaptation: f(x) = W x + B A x on every linear layer of a block (section 3.1, eq. 1, 3, 4).
+
+And DoRA (Liu et al. 2024) on the same layers, as a method to compare with.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from torch.nn import functional as F
 from wecolora.errors import BadInput
 
 TargetSet = Literal["enhanced", "qv"]
+AdapterKind = Literal["lora", "dora"]
 # timm fuses W_Q, W_K and W_V into one layer of three parts; each part has adapters of its own.
 TARGETS: dict[str, dict[str, tuple[str, ...]]] = {
     "enhanced": {
@@ -68,7 +72,51 @@ class LoRALinear(nn.Module):
         return self.base
 
 
-def add_lora(model: VisionTransformer, rank: int, targets: TargetSet = "enhanced") -> VisionTransformer:
+class DoRALinear(LoRALinear):
+    """Weight-decomposed low-rank adaptation: W' = m (W + B A) / ||W + B A||, the norm taken of each output row.
+
+    As in the DoRA paper (eq. 5 and 11) and in PEFT: m (d_part) trains beside A and B and starts as ||W||, so the layer
+    starts as the plain one up to rounding; the norm counts as a constant in the gradient; the bias is not scaled.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int, parts: dict[str, int], count: int) -> None:
+        super().__init__(base, rank, parts, count)
+        self.magnitude = nn.ParameterDict(
+            {name: nn.Parameter(self._rows(position).norm(dim=1)) for name, position in parts.items()}
+        )
+
+    def _rows(self, position: int) -> Tensor:
+        return self.base.weight.detach().chunk(self.count)[position]
+
+    def _scale(self, name: str, position: int) -> Tensor:
+        norm = (self._rows(position) + self.B[name].detach() @ self.A[name].detach()).norm(dim=1)
+        return self.magnitude[name] / norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., d_in) -> (..., d_out)."""
+        chunks = list(F.linear(x, self.base.weight).chunk(self.count, dim=-1))
+        for name, position in self.parts.items():
+            adapted = chunks[position] + F.linear(F.linear(x, self.A[name]), self.B[name])
+            chunks[position] = self._scale(name, position) * adapted
+        out = torch.cat(chunks, dim=-1)
+        return out if self.base.bias is None else out + self.base.bias
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """The base layer with W replaced by W'."""
+        scales = {name: self._scale(name, position) for name, position in self.parts.items()}
+        base = super().merged()
+        for name, position in self.parts.items():
+            self._rows(position).mul_(scales[name].unsqueeze(1))
+        return base
+
+
+ADAPTERS: dict[AdapterKind, type[LoRALinear]] = {"lora": LoRALinear, "dora": DoRALinear}
+
+
+def add_lora(
+    model: VisionTransformer, rank: int, targets: TargetSet = "enhanced", kind: AdapterKind = "lora"
+) -> VisionTransformer:
     """Freeze the model and put adapters of the given rank on the target layers of every block, in place."""
     model.requires_grad_(False)
     for block in model.blocks:
@@ -76,7 +124,8 @@ def add_lora(model: VisionTransformer, rank: int, targets: TargetSet = "enhanced
             owner, attribute = block.get_submodule(path.rsplit(".", 1)[0]), path.rsplit(".", 1)[1]
             fused = attribute == "qkv"
             positions = {name: "qkv".index(name) if fused else 0 for name in parts}
-            setattr(owner, attribute, LoRALinear(getattr(owner, attribute), rank, positions, 3 if fused else 1))
+            adapter = ADAPTERS[kind](getattr(owner, attribute), rank, positions, 3 if fused else 1)
+            setattr(owner, attribute, adapter)
     return model
 
 

@@ -6,6 +6,7 @@ No torch here: the Snakefile reads the axes that a method uses.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,13 +16,15 @@ LossPoint = Literal["before_norm", "after_norm"]
 
 @dataclass(frozen=True)
 class Method:
-    """start: copied teacher blocks or random; trains: all parameters or only adapters of that target set."""
+    """How a student starts: ``copy`` (every r-th block of the teacher), ``first`` (its first floor(L / r) blocks) or
+    ``random``; what trains: all parameters, or only the adapters of that target set."""
 
     label: str
-    start: Literal["copy", "random"]
+    start: Literal["copy", "first", "random"]
     trains: Literal["all", "enhanced", "qv"]
     # What the authors' published code does; the paper does not say (see docs of `loss_point` in the config).
     authors_loss_point: LossPoint
+    adapter: Literal["lora", "dora"] = "lora"
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -31,7 +34,23 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "scratch_kd": Method("Scratch KD", "random", "all", "after_norm"),
+    # The reference of depth pruning: what copying every r-th block adds to copying the first ones.
+    "top_kd": Method("Top pruning + KD", "first", "all", "after_norm"),
     "weco_kd": Method("WeCo+KD", "copy", "all", "after_norm"),
     "weco_lora_qv": Method("WeCo+LoRA (Q, V)", "copy", "qv", "before_norm"),
+    # A method of the paper's later versions; the magnitudes train too.
+    "weco_dora": Method("WeCo+DoRA", "copy", "enhanced", "after_norm", adapter="dora"),
     "wecolora": Method("WeCoLoRA", "copy", "enhanced", "before_norm"),
 }
+
+# What Table 1 ticks in the place of a method's name.
+COMPONENTS: dict[str, Callable[[str], bool]] = {
+    "Weight copy": lambda name: METHODS[name].start == "copy",
+    "LoRA": lambda name: METHODS[name].trains == "qv",
+    "Enhanced LoRA": lambda name: METHODS[name].trains == "enhanced",
+}
+
+
+def components(name: str) -> tuple[bool, ...]:
+    """What Table 1 ticks for a method."""
+    return tuple(has(name) for has in COMPONENTS.values())

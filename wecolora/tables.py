@@ -8,17 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from wecolora.files import atomic_write
-from wecolora.methods import METHODS
+from wecolora.methods import COMPONENTS, METHODS
 from wecolora.recipes import ArtifactRecipe
 from wecolora.scores import over_seeds
 
 TITLES = {"teacher": "Teacher", "r": "r", "alpha": "alpha", "method": "Method"}
-# What Table 1 ticks in the place of a method's name.
-COMPONENTS = {
-    "Weight copy": lambda name: METHODS[name].start == "copy",
-    "LoRA": lambda name: METHODS[name].trains == "qv",
-    "Enhanced LoRA": lambda name: METHODS[name].trains == "enhanced",
-}
 
 
 def tidy_table(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:

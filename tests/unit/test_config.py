@@ -175,7 +175,7 @@ REFUSED = [
     (f"{RUNS}.k", [33], ["33", "min(d1, d2) = 32", "1..32"]),
     (f"{RUNS}.k", [0], ["not 0", "greater than 0"]),
     (f"{RUNS}.k", [], ["wecolora", "needs a rank"]),
-    (f"{RUNS}.method", ["wecolra"], ["'wecolra'", "did you mean wecolora", "scratch_kd, weco_kd"]),
+    (f"{RUNS}.method", ["wecolra"], ["'wecolra'", "did you mean wecolora", "weco_kd, weco_lora_qv"]),
     (f"{RUNS}.teacher", ["two"], ["'two'", "no known teacher", "known are one"]),
     # Cells or points that would silently stand for one another.
     (f"{RUNS}.k", [2, 4], ["[2, 4]", "one value"]),
@@ -208,6 +208,16 @@ def test_a_method_without_rank_is_refused_on_a_figure_over_ranks(small_config):
     assert "artifacts.figure5.runs.method: weco_kd" in message and "wecolora" in message
     runs["method"] = ["wecolora", "weco_lora_qv"]
     assert len(parse(small_config).runs_of("figure5")) == 4
+
+
+def test_methods_that_table_1_ticks_alike_are_refused_in_its_rows(small_config):
+    table = small_config["artifacts"]["table1"]
+    table["rows"] = ["r", "alpha", "components"]
+    table["runs"] = {"teacher": ["one"], "method": ["weco_kd", "wecolora"], "r": [2], "k": [2], "alpha": [1]}
+    parse(small_config)
+    table["runs"]["method"] = ["wecolora", "weco_dora"]
+    message = refusal(small_config)
+    assert "artifacts.table1.rows: `components` cannot tell wecolora, weco_dora apart" in message
 
 
 def test_pretraining_names_a_teacher_and_a_data_set(small_config):

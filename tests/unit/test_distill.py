@@ -189,7 +189,15 @@ def test_every_method_lowers_its_loss_and_leaves_the_teacher_alone(tiny_teacher,
 
 
 @pytest.mark.parametrize(
-    ("method", "parts"), [("scratch_kd", None), ("weco_kd", None), ("weco_lora_qv", "qv"), ("wecolora", "qkvo12")]
+    ("method", "parts"),
+    [
+        ("scratch_kd", None),
+        ("top_kd", None),
+        ("weco_kd", None),
+        ("weco_lora_qv", "qv"),
+        ("weco_dora", "qkvo12"),
+        ("wecolora", "qkvo12"),
+    ],
 )
 def test_a_method_starts_and_trains_what_its_entry_says(tiny_teacher, distill_recipe, method, parts):
     recipe = distill_recipe(method=method)
@@ -198,12 +206,16 @@ def test_a_method_starts_and_trains_what_its_entry_says(tiny_teacher, distill_re
     if parts is None:
         assert trains == {name for name, _ in student.named_parameters()}
     else:
-        assert all(name.split(".")[-2] in "AB" for name in trains)
+        matrices = {"A", "B"} | ({"magnitude"} if method == "weco_dora" else set())
+        assert {name.split(".")[-2] for name in trains} == matrices
         assert {name.split(".")[-1][-1] for name in trains} == set(parts)
-        assert len(trains) == 2 * len(student.blocks) * len(parts)
-    copied = copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2).blocks[0].mlp.fc1.weight
+        assert len(trains) == len(matrices) * len(student.blocks) * len(parts)
+    first = {"scratch_kd": None, "top_kd": 0}.get(method, 1)  # the teacher's block in the place of the student's first
     layer = student.blocks[0].mlp.fc1
-    assert torch.equal(getattr(layer, "base", layer).weight, copied) == (method != "scratch_kd")
+    weight = getattr(layer, "base", layer).weight
+    assert [torch.equal(weight, block.mlp.fc1.weight) for block in tiny_teacher.blocks] == [
+        number == first for number in range(len(tiny_teacher.blocks))
+    ]
 
 
 def test_the_table_of_expected_methods_is_complete():

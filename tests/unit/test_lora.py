@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 
 from wecolora import vit
 from wecolora.errors import BadInput
-from wecolora.lora import LoRALinear, add_lora, merge
+from wecolora.lora import DoRALinear, LoRALinear, add_lora, merge
 from wecolora.recipes import Architecture
 from wecolora.weight_copy import copy_weights
 
@@ -36,17 +36,17 @@ def images():
     return torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-def adapted(plain, targets="enhanced", rank=4):
+def adapted(plain, targets="enhanced", rank=4, kind="lora"):
     torch.manual_seed(0)
-    return add_lora(copy.deepcopy(plain), rank, targets)
+    return add_lora(copy.deepcopy(plain), rank, targets, kind)
 
 
 def perturb(model, size=0.1):
-    """As training would: A and B of every adapter move."""
+    """As training would: A and B of every adapter move, and DoRA's magnitudes."""
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if ".A." in name or ".B." in name:
+            if {"A", "B", "magnitude"} & set(name.split(".")):
                 parameter.add_(size * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
     return model
 
@@ -157,6 +157,77 @@ def test_the_adapter_equals_pefts_where_peft_can_express_it(plain, images):
     merged = theirs.merge_and_unload().state_dict()
     for name, tensor in merge(ours).state_dict().items():
         torch.testing.assert_close(tensor, merged[name], rtol=1e-6, atol=1e-7)
+
+
+# DoRA
+
+
+def perturbed_dora(plain):
+    return perturb(adapted(plain, kind="dora"))
+
+
+def test_dora_starts_as_the_plain_student(plain, images):
+    model = adapted(plain, kind="dora")
+    assert sum(isinstance(module, DoRALinear) for module in model.modules()) == 4 * len(plain.blocks)
+    with torch.no_grad():
+        torch.testing.assert_close(model.forward_features(images), plain.forward_features(images))
+
+
+def test_dora_trains_one_number_an_output_row_more_than_lora():
+    """ViT-B, r = 2, k = 128: 10,616,832 for A and B; per block 3 x 768 + 768 + 3,072 + 768 magnitudes."""
+    architecture = Architecture().model_dump()
+    with torch.device("meta"):
+        model = add_lora(copy_weights(vit.build(architecture), architecture, 2), 128, "enhanced", "dora")
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    assert trainable == 10_616_832 + 6 * 6_912
+
+
+def test_dora_scales_each_row_to_its_magnitude(plain):
+    """W' = m (W + B A) / ||W + B A|| row by row, in float64, on each part of the fused layer."""
+    layer = perturbed_dora(plain).blocks[1].attn.qkv
+    x = torch.randn(3, 32, generator=torch.Generator().manual_seed(5))
+    rows = []
+    for position, part in enumerate("qkv"):
+        weight = layer.base.weight[position * 32 : (position + 1) * 32].double()
+        weight = weight + layer.B[part].double() @ layer.A[part].double()
+        rows += [
+            m * row / row.square().sum().sqrt() for m, row in zip(layer.magnitude[part].double(), weight, strict=True)
+        ]
+    wanted = x.double() @ torch.stack(rows).T + layer.base.bias.double()
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x).double(), wanted, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(layer.merged()(x).double(), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_dora_equals_pefts_with_its_gradients(plain, images):
+    """PEFT knows one A, B and magnitude a layer; its gradient takes the norm as a constant, as the DoRA paper does."""
+    ours = perturbed_dora(plain)
+    for block, untouched in zip(ours.blocks, plain.blocks, strict=True):
+        block.attn.qkv = copy.deepcopy(untouched.attn.qkv).requires_grad_(False)
+    pairs = [("attn.proj", "o"), ("mlp.fc1", "f1"), ("mlp.fc2", "f2")]
+    config = LoraConfig(r=4, lora_alpha=4, lora_dropout=0.0, use_dora=True, target_modules=[path for path, _ in pairs])
+    theirs = get_peft_model(copy.deepcopy(plain), config).eval()
+    layers = []
+    for theirs_block, block in zip(theirs.base_model.model.blocks, ours.blocks, strict=True):
+        for path, part in pairs:
+            other, own = theirs_block.get_submodule(path), block.get_submodule(path)
+            matches = [
+                (other.lora_A["default"].weight, own.A[part]),
+                (other.lora_B["default"].weight, own.B[part]),
+                (other.lora_magnitude_vector["default"].weight, own.magnitude[part]),
+            ]
+            for one, two in matches:
+                one.data.copy_(two)
+            layers += matches
+    for model in (ours, theirs):
+        model(images).square().sum().backward()
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-5)
+    for one, two in layers:
+        torch.testing.assert_close(two.grad, one.grad, rtol=1e-4, atol=1e-5)
+    merged = theirs.merge_and_unload().state_dict()
+    for name, tensor in merge(ours).state_dict().items():
+        torch.testing.assert_close(tensor, merged[name], rtol=1e-5, atol=1e-6)
 
 
 def reference_block(block, x, heads):
