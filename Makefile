@@ -1,7 +1,7 @@
 # WeCoLoRA Bench. `make` lists what there is to make.
 #
 #   ARGS=...    further arguments for the program that a target runs, e.g. make demo ARGS="-n", make test ARGS="-k lora"
-#   CONFIG=...  a config file that replaces config.yaml in `make demo`, e.g. make demo CONFIG=config/paper.yaml
+#   CONFIG=...  a config file that replaces config.yaml in `make demo`, e.g. make demo CONFIG=my.yaml
 #   PYTHON=...  the Python that .venv is made with (3.11 to 3.13)
 
 PYTHON ?= python3
@@ -31,10 +31,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(INSTALLED) ## run the pipeline on the bundled data (or CONFIG), with profiles/default
-	$(BIN)/snakemake $(if $(CONFIG),--configfile $(CONFIG) --replace-workflow-config) $(ARGS)
+	$(BIN)/snakemake $(ARGS) $(if $(CONFIG),--configfile $(CONFIG))
 
 teachers: $(INSTALLED) ## train the demo's teachers again and put them into assets/teachers
-	$(BIN)/snakemake --configfile config/demo_teachers.yaml --replace-workflow-config $(ARGS) pretrain_all
+	$(BIN)/snakemake $(ARGS) pretrain_all --configfile config/demo_teachers.yaml
 	for teacher in demo_sup demo_mae; do \
 		cp results/demo_teachers/teachers/$$teacher.safetensors assets/teachers/ && \
 		cp results/demo_teachers/teachers/$$teacher.card.json assets/teachers/$$teacher.json || exit 1; done

@@ -111,15 +111,27 @@ class CacheReader:
     """Random access to the shards of one cache, as one sequence of images in subset order.
 
     Raises BadInput, naming the file and the shard, when a file is no whole cache, when it was made for another teacher,
-    other views or by other software, and, at the first read of each view, when its bytes changed.
+    other views, other images (``ids``: the first that are expected) or by other software, and, at the first read of
+    each view, when its bytes changed.
     """
 
-    def __init__(self, paths: Sequence[str | Path], recipe: dict[str, Any], teacher_sha256: str) -> None:
+    def __init__(
+        self, paths: Sequence[str | Path], recipe: dict[str, Any], teacher_sha256: str, ids: Sequence[str] = ()
+    ) -> None:
         self.shards: list[_Shard] = []
         self.ids: list[str] = []
         for number, path in enumerate(paths):
             self.shards.append(self._open(str(path), number, recipe, teacher_sha256))
         self.starts = np.cumsum([0, *(len(shard.tokens) for shard in self.shards)])
+        if len(ids) > len(self):
+            raise BadInput(f"{paths[-1]}: the teacher cache ends after {len(self)} of {len(ids)} images; record more.")
+        for row, (found, wanted) in enumerate(zip(self.ids, ids, strict=False)):
+            if found != wanted:
+                number = int(np.searchsorted(self.starts, row, side="right")) - 1
+                raise BadInput(
+                    f"{paths[number]} (shard {number}): holds image {found!r} where the subset has {wanted!r}; delete "
+                    "the file to record it again."
+                )
 
     def __len__(self) -> int:
         return int(self.starts[-1])

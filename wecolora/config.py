@@ -19,6 +19,21 @@ from wecolora.methods import METHODS, components
 from wecolora.recipes import Dataset, Optimisation, Positive, Pretraining, ProbeRecipe, Strict, Teacher
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=24)]
+# What `snakemake NAME` already means (rules/); a test compares.
+RULES = {
+    "all",
+    "cache_teacher",
+    "collect",
+    "compare_teacher",
+    "distill",
+    "figure",
+    "prepare",
+    "pretrain_all",
+    "pretrain_teacher",
+    "resolved_config",
+    "subset",
+    "table",
+}
 Alpha = Annotated[float, Field(gt=0, le=100)]
 
 
@@ -45,7 +60,8 @@ class Corpus(Strict):
         gt=0,
         le=100,
         description="Share of the corpus in one file, and one job, of a teacher's cache. A run waits for the shards "
-        "that its alpha needs.",
+        "that its alpha needs. A view of ViT-B at 224 px takes 0.45 MB, so keep share x images x views in bounds; "
+        "another value makes caches and runs again.",
     )
 
 
@@ -137,13 +153,20 @@ class Config(Strict):
                     f"datasets.{name}: source {dataset.source} needs the key "
                     f"`{'bundled' if dataset.source == 'bundled' else 'root'}`, and not the other's"
                 )
+        jobs = {
+            f"{stage}_{data.job or name}" for name, data in self.datasets.items() for stage in ("features", "probe")
+        }
         for name, artifact in self.artifacts.items():
+            if name in RULES | jobs:
+                raise ValueError(f"artifacts.{name}: is the name of a rule; choose another")
             self._check_runs(f"artifacts.{name}", artifact)
         return self
 
     def _check_runs(self, where: str, artifact: Artifact) -> None:
         for dataset in artifact.datasets:
             _known(f"{where}.datasets", dataset, self.datasets, "data set")
+        _distinct(f"{where}.rows", list(artifact.rows))
+        _distinct(f"{where}.datasets", [self.datasets[name].label for name in artifact.datasets])
         runs = artifact.runs
         for axis in ("teacher", "method", "r", "k", "alpha"):
             values = list(dict.fromkeys(getattr(runs, axis)))
@@ -162,6 +185,8 @@ class Config(Strict):
             raise ValueError(f"{where}.rows: `components` cannot tell {', '.join(runs.method)} apart; use `method`")
         for teacher in runs.teacher:
             _known(f"{where}.runs.teacher", teacher, self.teachers, "teacher")
+        _distinct(f"{where}.runs.teacher", [self.teachers[name].label for name in dict.fromkeys(runs.teacher)])
+        for teacher in runs.teacher:
             shape = self.teachers[teacher].architecture
             for r in runs.r:
                 if r > shape.depth:
@@ -205,6 +230,12 @@ class Config(Strict):
     def runs(self) -> list[RunSpec]:
         """The union of the runs that the chosen artifacts need."""
         return union(self.runs_of(name) for name in self.chosen())
+
+
+def _distinct(key: str, printed: list[str]) -> None:
+    for text in printed:
+        if printed.count(text) > 1:
+            raise ValueError(f"{key}: two would be printed as {text!r}; name each once and give each its own label")
 
 
 def _known(key: str, name: str, allowed: Mapping[str, Any], kind: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
 from wecolora.errors import BadInput
 from wecolora.files import atomic_write
@@ -33,6 +34,7 @@ def prepare_bundled(name: str, source: str, train: int, test: int, seed: int, in
             offsets=list(range(count)),
             labels=[list(label) for label in drawn.labels],
             split=drawn.split,
+            pixels_digest=xxhash.xxh3_128_hexdigest(np.ascontiguousarray(drawn.images).data),
         ),
         index,
     )

@@ -42,12 +42,18 @@ def epoch_signs(losses: list[float], student_rank: float, teacher_rank: float) -
     return signs
 
 
-def probe_signs(history: list[dict[str, Any]], metric: str, score: float, largest_class: float) -> list[str]:
-    """Good loss, poor probe. ``largest_class``: share of the test images in the largest class, in percent."""
+def probe_signs(
+    history: list[dict[str, Any]], losses: list[float], metric: str, score: float, largest_class: float
+) -> list[str]:
+    """A probe that diverged; good loss, poor probe. ``losses``: the probe's, one an epoch. ``largest_class``: share of
+    the test images in the largest class, in percent."""
+    signs = []
+    if losses[-1] > RISING * losses[0]:
+        signs.append(f"probe unstable: its loss rose to {losses[-1]:.4g} from {losses[0]:.4g}")
     poor = score < POOR_AUC if metric == "mean AUC" else score < POOR_TOP1 * largest_class
     if history and poor and history[-1]["relative_loss"] < GOOD_LOSS:
-        return [
+        signs.append(
             f"good loss, poor probe: the loss is {history[-1]['relative_loss']:.2f} of the teacher's deviation, but "
             f"the {metric} is {score:.1f}"
-        ]
-    return []
+        )
+    return signs

@@ -34,6 +34,8 @@ class Index:
     offsets: list[int]
     labels: list[list[int]]
     split: list[str]
+    # Of the array file's bytes; files that follow an index of other pixels are then made again.
+    pixels_digest: str = ""
 
     def rows(self, split: str) -> list[int]:
         """Positions of the images of a split."""
@@ -90,7 +92,13 @@ def write_index(index: Index, path: str | Path) -> None:
             "split": pa.array(index.split, pa.string()),
         }
     )
-    about = {"name": index.name, "root": index.root, "classes": index.classes, "multilabel": index.multilabel}
+    about = {
+        "name": index.name,
+        "root": index.root,
+        "classes": index.classes,
+        "multilabel": index.multilabel,
+        "pixels_digest": index.pixels_digest,
+    }
     table = table.replace_schema_metadata({_META: json.dumps(about).encode()})
     with atomic_write(path) as temporary:
         pq.write_table(table, temporary)
@@ -114,4 +122,5 @@ def read_index(path: str | Path) -> Index:
         offsets=columns["offset"],
         labels=columns["labels"],
         split=columns["split"],
+        pixels_digest=about["pixels_digest"],
     )

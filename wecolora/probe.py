@@ -92,6 +92,8 @@ def train_probe(
             optimiser.step()
             total += loss.detach()
         losses.append(float(total) / len(starts))
+        if not math.isfinite(losses[-1]):
+            raise BadInput(f"the probe's loss is no number in epoch {epoch + 1}; lower probe.base_lr.")
         per_class, score = _score(_logits(head, test_features), test_labels, classes)
         history.append(score)
     best = int(np.nanargmax(history))

@@ -36,7 +36,7 @@ class Strict(BaseModel):
 
 
 Triple = tuple[float, float, float]
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, strict=True)]
 AboveZero = Annotated[float, Field(gt=0)]
 
 
@@ -57,6 +57,7 @@ class Dataset(Strict):
     seed: int = Field(default=0, description="Seed of a bundled set's drawing.")
     job: str = Field(
         default="",
+        pattern=r"^[a-z0-9_]*$",
         description="Data sets that name the same job share one feature job and one probe job a run: less start-up "
         "where they are small; a change to one then reruns them all. Empty: jobs of its own.",
     )
@@ -270,6 +271,7 @@ class CompareRecipe(Strict):
     mean: Triple
     std: Triple
     probes: ProbeJob
+    revision: int
 
 
 class PrepareRecipe(Strict):

@@ -4,6 +4,7 @@ results; then, and only then, the stage and what follows rerun. A test watches t
 
 REVISIONS = {
     "pretrain_teacher": 1,
+    "compare_teacher": 1,
     "prepare": 2,
     "subset": 1,
     "cache_teacher": 1,
@@ -17,12 +18,13 @@ REVISIONS = {
 # The modules whose code decides a stage's numbers.
 MODULES = {
     "pretrain_teacher": ["pretrain", "optim", "vit"],
+    "compare_teacher": ["probe", "optim", "vit", "images"],
     "prepare": ["datasets", "bundled", "images"],
     "subset": ["subset"],
-    "cache_teacher": ["cache", "views", "vit", "images"],
-    "distill": ["distill", "health", "lora", "methods", "optim", "sources", "weight_copy", "vit"],
+    "cache_teacher": ["cache", "views", "vit", "images", "subset"],
+    "distill": ["distill", "health", "lora", "methods", "optim", "sources", "subset", "weight_copy", "vit"],
     "features": ["features", "vit", "images"],
-    "probe": ["probe", "optim"],
+    "probe": ["probe", "health", "optim"],
     "table": ["methods", "scores", "tables"],
     "figure": ["methods", "scores", "figures"],
 }

@@ -52,7 +52,7 @@ def printed_table(table: pd.DataFrame, recipe: ArtifactRecipe, bold: str = "**{}
         for place, (axis, value) in enumerate(zip(recipe.rows, key, strict=True)):
             same = same and place < len(last) and last[place] == value
             if axis == "components":
-                row |= {title: "✓" if has(value) else "✗" for title, has in COMPONENTS.items()}
+                row |= {title: "✓" if has(str(value)) else "✗" for title, has in COMPONENTS.items()}
             else:
                 row[TITLES[axis]] = "" if same else _label(axis, value, recipe)
         for cell in cells.to_dict("records"):

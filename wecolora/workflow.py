@@ -43,7 +43,8 @@ class Campaign:
 
     def probe_jobs(self) -> dict[str, list[str]]:
         """Data sets that are extracted and probed together, by the job's name."""
-        needed = {name for artifact in self.config.chosen().values() for name in artifact.datasets}
+        # Of every artifact, chosen or not, so that other `targets` leave a job, and what it made, as they are.
+        needed = {name for artifact in self.config.artifacts.values() for name in artifact.datasets}
         jobs: dict[str, list[str]] = defaultdict(list)
         for name, dataset in self.config.datasets.items():
             if name in needed:
@@ -130,6 +131,7 @@ class Campaign:
             mean=teacher.mean,
             std=teacher.std,
             probes=self.probe_job(self.compare_datasets()),
+            revision=REVISIONS["compare_teacher"],
         ).canonical()
 
     def cache_recipe(self, w: Any) -> str:

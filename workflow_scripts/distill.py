@@ -5,7 +5,6 @@ import time
 from wecolora import runtime, vit
 from wecolora.cache import CacheReader
 from wecolora.distill import distill
-from wecolora.errors import BadInput
 from wecolora.images import read_index
 from wecolora.recipes import DistillRecipe
 from wecolora.resume import ResumeFile
@@ -25,11 +24,8 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
         settings = (teacher, wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device)
         source: Source = OnlineSource(read_index(index), positions, *settings)
     else:
-        reader = CacheReader(shards, wanted.cache(), sha256)
-        if reader.ids[:images] != ids[:images]:
-            raise BadInput(f"{shards[0]}: holds other images than {subset}; delete the cache to record it again.")
-        source = CachedSource(reader)
-    state = ResumeFile(resume, runtime.fingerprint(recipe, sha256, *ids[:images]))
+        source = CachedSource(CacheReader(shards, wanted.cache(), sha256, ids[:images]))
+    state = ResumeFile(resume, runtime.fingerprint(recipe, sha256, vit.sha256(index), *ids[:images]))
     model, history = distill(teacher, source, images, wanted, device=device, resume=state, log=runtime.log.info)
     facts = {
         "recipe": wanted.model_dump(mode="json"),

@@ -17,7 +17,11 @@ def main(*, index, weights, recipe, threads):
     pixels = torch.from_numpy(data.pixels(rows, wanted.architecture.img_size))
     labels = torch.tensor([data.labels[row][0] for row in rows])
     model = pretrain(pixels, labels, wanted, runtime.log.info)
-    about = {"recipe": wanted.model_dump(mode="json"), "environment": runtime.environment("cpu")}
+    about = {
+        "recipe": wanted.model_dump(mode="json"),
+        "pixels_digest": data.pixels_digest,  # of the images that it was trained on, as their index says
+        "environment": runtime.environment("cpu"),
+    }
     save_weights(model, weights, about, dtype=torch.float16)
 
 

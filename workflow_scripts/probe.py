@@ -11,6 +11,8 @@ from wecolora.probe import largest_class, train_probe
 from wecolora.recipes import ProbeJob
 from wecolora.revisions import REVISIONS
 
+STAGES = ("prepare", "subset", "cache_teacher", "distill", "features", "probe")
+
 
 def main(*, about, features, scores, circumstances, recipe, run, threads):
     started = time.time()
@@ -22,7 +24,9 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
     for (dataset, probe), path, score in zip(wanted.recipes.items(), features, scores, strict=True):
         data, classes, sha256 = read_features(path)
         result = train_probe(data["train"], data["test"], len(classes), probe, device)
-        found = probe_signs(student["history"], result.metric, result.last, largest_class(data["test"][1]))
+        found = probe_signs(
+            student["history"], result.train_loss, result.metric, result.last, largest_class(data["test"][1])
+        )
         for sign in found:
             runtime.log.warning("WARNING: %s", sign)
         runtime.log.info(
@@ -40,9 +44,10 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
                 **vars(result),
                 "signs": [*signs, *found],
                 "classes": classes,
-                "recipe": probe.model_dump(mode="json"),
+                "recipe": {"distill": student["recipe"], "probe": probe.model_dump(mode="json")},
                 "student_sha256": sha256,
-                "revisions": {stage: REVISIONS[stage] for stage in ("cache_teacher", "distill", "features", "probe")},
+                "teacher_sha256": student["teacher_sha256"],
+                "revisions": {stage: REVISIONS[stage] for stage in STAGES},
                 "environment": runtime.environment(device),
             },
         )

@@ -169,6 +169,18 @@ def test_several_shards_read_as_one_sequence(array_index, recipe, shards):
             np.testing.assert_array_equal(tokens[at], reader.read([row], view)[1][0])
 
 
+def test_the_images_that_a_run_expects_are_checked_shard_by_shard(array_index, recipe, shards):
+    ids = [array_index.ids[position] for position in [*POSITIONS, 8, 1, 6]]
+    for count in (0, 5, 8):
+        CacheReader(shards, recipe.of_all_shards(), SHA, ids[:count])
+    with pytest.raises(BadInput, match=r"002\.h5 \(shard 2\): holds image .*coarse/01.* where the subset has 'other'"):
+        CacheReader(shards, recipe.of_all_shards(), SHA, [*ids[:6], "other"])
+    with pytest.raises(BadInput, match=r"000\.h5 \(shard 0\)"):
+        CacheReader(shards, recipe.of_all_shards(), SHA, ids[::-1])
+    with pytest.raises(BadInput, match="ends after 8 of 9 images"):
+        CacheReader(shards, recipe.of_all_shards(), SHA, [*ids, "more"])
+
+
 def test_an_empty_first_shard_is_whole(recipe, shards):
     reader = CacheReader([shards[1], shards[2]], recipe.of_all_shards(), SHA)
     alone = CacheReader([shards[2]], recipe.of_all_shards(), SHA)

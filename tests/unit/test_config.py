@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wecolora.config import Config, parse
+from wecolora.config import RULES, Config, parse
 from wecolora.errors import BadInput
 
 REPOSITORY = Path(__file__).parents[2]
@@ -123,6 +124,8 @@ REFUSED = [
     ("distill.layers", "first", ["'first'", "'paper' or 'authors_code'", "list"]),
     ("distill.layers", [0], ["distill.layers: [0]", "name ", "blocks from 0 to"]),
     ("distill.layers", [999] * 6, ["distill.layers", "blocks from 0 to"]),
+    ("corpus.views", "10", ["corpus.views", "'10'", "integer"]),
+    ("datasets.shapes.job", "a b", ["datasets.shapes.job", "'a b'"]),
     ("distill.epochs", True, ["distill.epochs", "other than true or false", "True"]),
     ("distill.loss_point", "middle", ["'middle'", "'before_norm' or 'after_norm'", "'authors_code'"]),
     ("distill.teacher", "remote", ["'remote'", "'cached' or 'online'"]),
@@ -218,6 +221,38 @@ def test_methods_that_table_1_ticks_alike_are_refused_in_its_rows(small_config):
     table["runs"]["method"] = ["wecolora", "weco_dora"]
     message = refusal(small_config)
     assert "artifacts.table1.rows: `components` cannot tell wecolora, weco_dora apart" in message
+
+
+def test_what_would_be_printed_alike_is_refused(small_config):
+    """A table with two columns, or two groups, of one name would show one of them for both."""
+    table = small_config["artifacts"]["table1"]
+    names = list(small_config["datasets"])[:2]
+    table["datasets"] = names
+    parse(small_config)
+    small_config["datasets"][names[1]]["label"] = small_config["datasets"][names[0]]["label"]
+    assert "artifacts.table1.datasets: two would be printed as" in refusal(small_config)
+    small_config["datasets"][names[1]]["label"] = "another"
+    small_config["teachers"]["two"] = dict(small_config["teachers"]["one"])
+    table["rows"], table["runs"]["teacher"] = ["teacher", *table["rows"]], ["one", "two"]
+    assert "artifacts.table1.runs.teacher: two would be printed as" in refusal(small_config)
+    small_config["teachers"]["two"]["label"] = "another"
+    parse(small_config)
+    table["rows"] = [*table["rows"], table["rows"][-1]]
+    assert "artifacts.table1.rows: two would be printed as" in refusal(small_config)
+
+
+def test_an_artifact_cannot_have_the_name_of_a_rule(small_config):
+    rules = {
+        name
+        for path in (REPOSITORY / "rules").glob("*.smk")
+        for name in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)
+    }
+    assert rules | {"all"} == RULES
+    small_config["datasets"]["shapes"]["job"] = "small"
+    for name in [*RULES, "features_small", "probe_small"]:
+        config = copy.deepcopy(small_config)
+        config["artifacts"][name] = config["artifacts"]["table1"]
+        assert f"artifacts.{name}: is the name of a rule" in refusal(config)
 
 
 def test_pretraining_names_a_teacher_and_a_data_set(small_config):

@@ -64,6 +64,16 @@ def test_a_picture_beside_the_class_folders_is_refused(tmp_path, stray):
     assert not (tmp_path / "out").exists()
 
 
+def test_other_pixels_give_another_index(tmp_path):
+    """Else, what is made from an index would not be made again when its pixels have changed."""
+    for number, seed in enumerate([0, 0, 1]):
+        (tmp_path / str(number)).mkdir()
+        prepare_bundled("photos", "photos", 40, 20, seed, tmp_path / str(number) / "index.parquet")
+    first, same, other = ((tmp_path / str(number) / "index.parquet").read_bytes() for number in range(3))
+    assert first == same != other
+    assert read_index(tmp_path / "0" / "index.parquet").ids == read_index(tmp_path / "2" / "index.parquet").ids
+
+
 def test_the_order_does_not_depend_on_the_file_system(tmp_path):
     put(tmp_path / "one", *LABELLED)
     put(tmp_path / "two", *reversed(LABELLED))

@@ -79,6 +79,13 @@ def test_a_collapsed_student_shows_both_signs_when_its_loss_rises():
 GOOD, BAD = [{"relative_loss": 0.9}, {"relative_loss": 0.49}], [{"relative_loss": 0.1}, {"relative_loss": 0.51}]
 
 
+@pytest.mark.parametrize(("losses", "sign"), [([2.0, 1.0, 1.9], False), ([2.0, 1.0, 2.3], True), ([1.0, 5e29], True)])
+def test_a_probe_that_ends_above_its_first_loss_is_a_sign(losses, sign):
+    found = probe_signs(GOOD, losses, "top-1", 80.0, 10.0)
+    assert len(found) == sign
+    assert all(text.startswith("probe unstable: its loss rose to") for text in found)
+
+
 @pytest.mark.parametrize(
     ("history", "metric", "score", "largest_class", "sign"),
     [
@@ -92,6 +99,6 @@ GOOD, BAD = [{"relative_loss": 0.9}, {"relative_loss": 0.49}], [{"relative_loss"
     ],
 )
 def test_a_good_loss_with_a_poor_probe_is_a_sign(history, metric, score, largest_class, sign):
-    found = probe_signs(history, metric, score, largest_class)
+    found = probe_signs(history, [2.0, 1.0], metric, score, largest_class)
     assert len(found) == sign
     assert all(text.startswith("good loss, poor probe") and metric in text for text in found)

@@ -187,6 +187,13 @@ def test_the_best_epoch_is_the_first_of_the_best_and_the_last_is_the_last(monkey
     assert result.per_class == [20, 20, 20]  # of the last epoch
 
 
+def test_a_probe_whose_loss_is_no_number_is_refused():
+    features = torch.full((8, 4), float("nan"))
+    data = (features, torch.tensor([0, 1] * 4))
+    with pytest.raises(BadInput, match=r"loss is no number in epoch 1; lower probe\.base_lr"):
+        train_probe(data, data, 2, ProbeRecipe(epochs=2, warmup_epochs=0, batch=4))
+
+
 def test_the_same_recipe_gives_the_same_numbers_and_another_seed_others():
     data = clusters(60, spread=2.5), clusters(60, spread=2.5, seed=1)
     one, again = (train_probe(*data, 3, RECIPE) for _ in range(2))

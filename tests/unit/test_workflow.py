@@ -165,6 +165,7 @@ def test_a_stages_revision_is_in_its_recipe(config, monkeypatch):
         "prepare": {"prepare"},
         "subset": {"subset"},
         "pretrain_teacher": {"pretrain"},
+        "compare_teacher": {"compare"},
         "cache_teacher": {"cache", "distill"},  # what a run reads is part of what it is
         "distill": {"distill"},
         "features": {"features"},
@@ -178,7 +179,8 @@ def test_a_stages_revision_is_in_its_recipe(config, monkeypatch):
         assert {job[0] for job in old if old[job] != new[job]} == reached
         monkeypatch.undo()
     assert set(workflow.REVISIONS) == {
-        "prepare", "subset", "pretrain_teacher", "cache_teacher", "distill", "features", "probe", "table", "figure"
+        "prepare", "subset", "pretrain_teacher", "compare_teacher", "cache_teacher", "distill", "features", "probe",
+        "table", "figure"
     }  # fmt: skip
 
 
@@ -308,7 +310,8 @@ def test_data_sets_of_one_job_are_probed_together_in_the_files_order(config):
     for dataset in config["datasets"].values():
         dataset["job"] = "all"
     assert Campaign(config).probe_jobs() == {"all": ["shapes", "marks"]}
-    assert Campaign({**config, "targets": ["figure5"]}).probe_jobs() == {"all": ["shapes"]}  # marks is not needed
+    # marks is not needed, but leaving it out would make a finished job run again.
+    assert Campaign({**config, "targets": ["figure5"]}).probe_jobs() == {"all": ["shapes", "marks"]}
 
 
 def test_the_resolved_config_is_a_config_with_nothing_left_open(config):

@@ -62,7 +62,7 @@ class Place:
         """Run Snakemake here on this config; output and error in ``stdout``."""
         (self.folder / "smoke.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(self.workflow / "Snakefile"), "--cores", "2"]
-        command += ["--configfile", "smoke.yaml", "--replace-workflow-config", *arguments]
+        command += [*arguments, "--configfile", "smoke.yaml"]
         return subprocess.run(
             command, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
         )

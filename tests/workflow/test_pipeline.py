@@ -87,6 +87,20 @@ def test_another_alpha_adds_only_its_runs(finished, smoke_config):
     }
 
 
+def test_other_targets_rerun_no_run(finished, smoke_config):
+    smoke_config["targets"] = ["figure8"]
+    assert finished.planned(smoke_config) == dict.fromkeys(COLLECTED, 1)
+
+
+def test_other_pixels_reach_the_students_even_when_a_run_stops_after_the_index(copied, smoke_config):
+    """Only the pixels change: the names and labels in the index are the same."""
+    smoke_config["datasets"][smoke_config["corpus"]["dataset"]]["seed"] = 5
+    corpus = f"results/smoke/data/{smoke_config['corpus']['dataset']}/index.parquet"
+    run = copied.snakemake(smoke_config, corpus)
+    assert run.returncode == 0, run.stdout
+    assert {"subset", "cache_teacher", "distill"} <= set(copied.planned(smoke_config))
+
+
 def test_a_caption_reruns_one_table(finished, smoke_config):
     smoke_config["artifacts"]["table3"]["caption"] = "Another caption."
     assert finished.planned(smoke_config) == {"table": 1, "resolved_config": 1, "all": 1}
