@@ -9,13 +9,14 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from wecolora.errors import BadInput
 from wecolora.grid import RunSpec, expand, union
-from wecolora.methods import METHODS, components
+from wecolora.methods import METHODS, LossPoint, components
 from wecolora.recipes import Dataset, Optimisation, Positive, Pretraining, ProbeRecipe, Strict, Teacher
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=24)]
@@ -82,6 +83,7 @@ class Runs(Strict):
     r: list[Positive] = Field(min_length=1, description="Reduction ratio: a student has floor(L / r) blocks.")
     k: list[Positive] = Field(default=[], description="Rank; dropped for methods without adapters.")
     alpha: list[Alpha] = Field(min_length=1, description="Percent of the corpus.")
+    loss_point: list[LossPoint] = Field(default=[], description="Where tokens are compared; empty: distill.loss_point.")
 
 
 class Artifact(Strict):
@@ -92,7 +94,7 @@ class Artifact(Strict):
     caption: str = Field(description="What it shows, for a reader.")
     runs: Runs = Field(description="The runs that it needs: the product of these axes, with each seed.")
     datasets: list[Name] = Field(min_length=1, description="Columns of a table; one data set for a figure.")
-    rows: list[Literal["teacher", "r", "alpha", "method", "components"]] = Field(
+    rows: list[Literal["teacher", "r", "alpha", "loss_point", "method", "components"]] = Field(
         default=[], description="A table's row labels, outermost first; components: what Table 1 ticks."
     )
     x: Literal["k", "alpha"] | None = Field(default=None, description="A figure's horizontal axis.")
@@ -168,7 +170,7 @@ class Config(Strict):
         _distinct(f"{where}.rows", list(artifact.rows))
         _distinct(f"{where}.datasets", [self.datasets[name].label for name in artifact.datasets])
         runs = artifact.runs
-        for axis in ("teacher", "method", "r", "k", "alpha"):
+        for axis in ("teacher", "method", "r", "k", "alpha", "loss_point"):
             values = list(dict.fromkeys(getattr(runs, axis)))
             if len(values) > 1 and axis not in artifact.shown():
                 by = f"x: {artifact.x}" if artifact.x else f"rows: {', '.join(artifact.rows)}"
@@ -224,8 +226,15 @@ class Config(Strict):
         return ProbeRecipe.model_validate({**self.probe.model_dump(), **override})
 
     def runs_of(self, artifact: str) -> list[RunSpec]:
-        """The runs that an artifact needs, each once."""
-        return expand(self.artifacts[artifact].runs.model_dump(), self.seeds)
+        """The runs that an artifact needs, each once. A loss point that is the config's own is not named."""
+        found = expand(self.artifacts[artifact].runs.model_dump(), self.seeds)
+        own = {run: run.loss_point == self.loss_point(run.method) for run in found}
+        return union([[replace(run, loss_point=None) if own[run] else run for run in found]])
+
+    def loss_point(self, method: str) -> LossPoint:
+        """Where a method's tokens are compared when its run does not say."""
+        chosen = self.distill.loss_point
+        return METHODS[method].authors_loss_point if chosen == "authors_code" else chosen
 
     def runs(self) -> list[RunSpec]:
         """The union of the runs that the chosen artifacts need."""

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from wecolora.errors import BadInput
-from wecolora.methods import METHODS
+from wecolora.methods import METHODS, LossPoint
 
 
 @dataclass(frozen=True, order=True)
@@ -23,6 +23,7 @@ class RunSpec:
     k: int | None
     alpha: float
     seed: int
+    loss_point: LossPoint | None = None  # None: the config's
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -36,15 +37,18 @@ class RunSpec:
         """The run's name below its teacher, e.g. ``wecolora_r2_k128_a1_s0``; parse() reads it back."""
         alpha = format(Decimal(repr(self.alpha)).normalize(), "f")
         rank = "" if self.k is None else f"_k{self.k}"
-        return f"{self.method}_r{self.r}{rank}_a{alpha}_s{self.seed}"
+        point = "" if self.loss_point is None else f"_{self.loss_point}"
+        return f"{self.method}_r{self.r}{rank}_a{alpha}_s{self.seed}{point}"
 
     @classmethod
     def parse(cls, teacher: str, slug: str) -> RunSpec:
         """The run of that name; refuses what slug() does not write."""
-        match = re.fullmatch(r"(\w+?)_r(\d+)(?:_k(\d+))?_a(\d+(?:\.\d+)?)_s(\d+)", slug)
+        match = re.fullmatch(r"(\w+?)_r(\d+)(?:_k(\d+))?_a(\d+(?:\.\d+)?)_s(\d+)(?:_(before_norm|after_norm))?", slug)
         if match:
-            method, r, k, alpha, seed = match.groups()
-            run = cls(teacher, method, int(r), int(k) if k else None, float(alpha), int(seed))
+            method, r, k, alpha, seed, point = match.groups()
+            run = cls(
+                teacher, method, int(r), int(k) if k else None, float(alpha), int(seed), cast("LossPoint | None", point)
+            )
             if run.slug() == slug:
                 return run
         raise BadInput(f"{slug}: is no name of a run, such as wecolora_r2_k128_a1_s0.")
@@ -52,9 +56,9 @@ class RunSpec:
 
 def expand(block: Mapping[str, Sequence[Any]], seeds: Iterable[int]) -> list[RunSpec]:
     """The product of a block's axes, in the block's order, each run once."""
-    names = ("teacher", "method", "r", "k", "alpha")
+    names = ("teacher", "method", "r", "k", "alpha", "loss_point")
     found: dict[RunSpec, None] = {}
-    for values in itertools.product(*(block[name] or [None] for name in names)):
+    for values in itertools.product(*(block.get(name) or [None] for name in names)):
         for seed in seeds:
             found[RunSpec(**dict(zip(names, values, strict=True)), seed=seed)] = None
     return list(found)

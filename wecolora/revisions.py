@@ -10,7 +10,7 @@ REVISIONS = {
     "cache_teacher": 1,
     "distill": 1,
     "features": 1,
-    "probe": 1,
+    "probe": 2,
     "table": 1,
     "figure": 1,
 }

@@ -10,7 +10,7 @@ import pandas as pd
 
 from wecolora.errors import BadInput
 
-AXES = ["teacher", "method", "r", "k", "alpha", "seed", "dataset"]
+AXES = ["teacher", "method", "r", "k", "alpha", "loss_point", "seed", "dataset"]
 COLUMNS = [*AXES, "metric", "last", "best", "best_epoch", "n_train", "n_test", "student_sha256", "signs"]
 
 

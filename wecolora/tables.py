@@ -12,7 +12,8 @@ from wecolora.methods import COMPONENTS, METHODS
 from wecolora.recipes import ArtifactRecipe
 from wecolora.scores import over_seeds
 
-TITLES = {"teacher": "Teacher", "r": "r", "alpha": "alpha", "method": "Method"}
+TITLES = {"teacher": "Teacher", "r": "r", "alpha": "alpha", "loss_point": "Tokens compared", "method": "Method"}
+LOSS_POINTS = {"before_norm": "before the norm", "after_norm": "after the norm"}
 
 
 def tidy_table(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
@@ -21,9 +22,9 @@ def tidy_table(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
     A group is what shares every row label but the method, in one data set; equal values, as printed with one decimal,
     are best together (as in the paper's tables).
     """
-    axes = ["teacher", "r", "k", "alpha", "method"]
+    axes = ["teacher", "r", "k", "alpha", "loss_point", "method"]
     table = over_seeds(scores, [*axes, "dataset", "metric"])
-    group = [axis for axis in ("teacher", "r", "alpha") if axis in recipe.rows] + ["dataset"]
+    group = [axis for axis in ("teacher", "r", "alpha", "loss_point") if axis in recipe.rows] + ["dataset"]
     printed = table["mean"].map(lambda mean: float(f"{mean:.1f}"))  # round(1) differs from it where a 5 is cut
     table["best"] = printed == printed.groupby([table[name] for name in group]).transform("max")
     rank = {name: {value: place for place, value in enumerate(order)} for name, order in _orders(recipe).items()}
@@ -36,7 +37,12 @@ def tidy_table(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
 
 
 def _orders(recipe: ArtifactRecipe) -> dict[str, list[str]]:
-    return {"teacher": list(recipe.teachers), "method": recipe.methods, "dataset": list(recipe.datasets)}
+    return {
+        "teacher": list(recipe.teachers),
+        "loss_point": list(LOSS_POINTS),
+        "method": recipe.methods,
+        "dataset": list(recipe.datasets),
+    }
 
 
 def printed_table(table: pd.DataFrame, recipe: ArtifactRecipe, bold: str = "**{}**") -> pd.DataFrame:
@@ -68,6 +74,8 @@ def _label(axis: str, value: object, recipe: ArtifactRecipe) -> str:
         return recipe.teachers[str(value)]
     if axis == "method":
         return METHODS[str(value)].label
+    if axis == "loss_point":
+        return LOSS_POINTS[str(value)]
     return f"{value:g}%" if axis == "alpha" else str(value)
 
 

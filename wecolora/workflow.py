@@ -12,7 +12,6 @@ from typing import Any
 
 from wecolora.config import Config, parse
 from wecolora.grid import RunSpec
-from wecolora.methods import METHODS
 from wecolora.recipes import (
     ArtifactRecipe,
     CacheRecipe,
@@ -156,7 +155,6 @@ class Campaign:
         run = RunSpec.parse(w.teacher, w.run)
         teacher, corpus, settings = self.config.teachers[run.teacher], self.config.corpus, self.config.distill
         scale = settings.batch * settings.accumulate / 256 if settings.lr_scaling == "linear_256" else 1.0
-        method = METHODS[run.method]
         return DistillRecipe(
             method=run.method,
             teacher=run.teacher,
@@ -179,7 +177,7 @@ class Campaign:
             lr=settings.lr[run.r] * scale,
             weight_decay=settings.weight_decay,
             layers=settings.layers,
-            loss_point=method.authors_loss_point if settings.loss_point == "authors_code" else settings.loss_point,
+            loss_point=run.loss_point or self.config.loss_point(run.method),
             online=settings.teacher == "online",
             revision=REVISIONS["distill"],
         ).canonical()

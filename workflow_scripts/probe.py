@@ -20,7 +20,7 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
     device = runtime.device(threads)
     student = json.loads(Path(about).read_text())
     signs = sorted({sign.split(":")[0] for epoch in student["history"] for sign in epoch["signs"]})
-    axes = {name: student["recipe"][name] for name in ("teacher", "method", "r", "k", "alpha", "seed")}
+    axes = {name: student["recipe"][name] for name in ("teacher", "method", "r", "k", "alpha", "seed", "loss_point")}
     for (dataset, probe), path, score in zip(wanted.recipes.items(), features, scores, strict=True):
         data, classes, sha256 = read_features(path)
         result = train_probe(data["train"], data["test"], len(classes), probe, device)

@@ -204,10 +204,11 @@ def score_files(tmp_path):
     keyword arguments replace or add what else a file says."""
     import json
 
-    def write(*scores, **changes):
+    def write(*scores, loss_point="after_norm", **changes):
         paths = []
-        for number, (teacher, method, r, k, alpha, seed, dataset, last) in enumerate(scores):
+        for teacher, method, r, k, alpha, seed, dataset, last in scores:
             run = {"teacher": teacher, "method": method, "r": r, "k": k, "alpha": alpha, "seed": seed}
+            run["loss_point"] = loss_point
             score = {
                 "run": {**run, "dataset": dataset, "slug": "whatever"},
                 "metric": "mean AUC" if dataset == "tags" else "top-1",
@@ -221,8 +222,9 @@ def score_files(tmp_path):
                 "per_class": [1.0, 2.0],
                 **changes,
             }
-            path = tmp_path / "scores" / f"{number}.json"
-            path.parent.mkdir(exist_ok=True)
+            folder = tmp_path / "scores"
+            folder.mkdir(exist_ok=True)
+            path = folder / f"{len(list(folder.iterdir()))}.json"
             path.write_text(json.dumps(score))
             paths.append(path)
         return paths

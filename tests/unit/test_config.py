@@ -156,7 +156,11 @@ REFUSED = [
     ("targets", ["table2"], ["'table2'", "no known artifact", "known are table1, figure5"]),
     ("artifacts.table1.rows", DELETE, ["artifacts.table1", "`rows`"]),
     ("artifacts.table1.x", "k", ["artifacts.table1", "no `x`"]),
-    ("artifacts.table1.rows", ["k"], ["artifacts.table1.rows.0", "'k'", "'teacher', 'r', 'alpha', 'method'"]),
+    (
+        "artifacts.table1.rows",
+        ["k"],
+        ["artifacts.table1.rows.0", "'k'", "'teacher', 'r', 'alpha', 'loss_point', 'method'"],
+    ),
     ("artifacts.table1.datasets", ["mark"], ["'mark'", "did you mean marks", "known are shapes, marks"]),
     ("artifacts.table1.datasets", [], ["at least 1"]),
     ("artifacts.figure5.x", DELETE, ["artifacts.figure5", "`x`"]),
@@ -253,6 +257,28 @@ def test_an_artifact_cannot_have_the_name_of_a_rule(small_config):
         config = copy.deepcopy(small_config)
         config["artifacts"][name] = config["artifacts"]["table1"]
         assert f"artifacts.{name}: is the name of a rule" in refusal(config)
+
+
+def test_a_loss_point_that_is_the_configs_own_is_no_other_run(small_config):
+    table = small_config["artifacts"]["table1"]
+    table["rows"] = ["loss_point", "method"]
+    runs = {"teacher": ["one"], "method": ["weco_kd", "wecolora"], "r": [2], "k": [2], "alpha": [1]}
+    table["runs"] = {**runs, "loss_point": ["before_norm", "after_norm"]}
+    for own, named in {
+        "after_norm": {"weco_kd": "before_norm", "wecolora": "before_norm"},
+        "before_norm": {"weco_kd": "after_norm", "wecolora": "after_norm"},
+        "authors_code": {"weco_kd": "before_norm", "wecolora": "after_norm"},
+    }.items():
+        change(small_config, "distill.loss_point", own)
+        found = parse(small_config).runs_of("table1")
+        assert len(found) == 4
+        assert {(run.method, run.loss_point) for run in found} == {
+            *named.items(),
+            ("weco_kd", None),
+            ("wecolora", None),
+        }
+    table["rows"] = ["method"]
+    assert "artifacts.table1.runs.loss_point" in refusal(small_config)
 
 
 def test_pretraining_names_a_teacher_and_a_data_set(small_config):

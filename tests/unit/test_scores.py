@@ -24,7 +24,7 @@ SCORES = [
 def test_a_row_is_a_run_on_a_data_set(score_files):
     frame = read_scores(score_files(*SCORES))
     assert list(frame.columns) == COLUMNS and len(frame) == len(SCORES)
-    assert COLUMNS[:7] == AXES == ["teacher", "method", "r", "k", "alpha", "seed", "dataset"]
+    assert COLUMNS[:8] == AXES == ["teacher", "method", "r", "k", "alpha", "loss_point", "seed", "dataset"]
     found = [
         (row.teacher, row.method, row.r, None if pd.isna(row.k) else row.k, row.alpha, row.seed, row.dataset, row.last)
         for row in frame.itertuples()

@@ -119,6 +119,23 @@ def test_files_are_the_same_each_time_whatever_the_order_of_the_scores(paper, tm
 # Order
 
 
+def test_the_loss_points_are_groups_of_their_own(score_files):
+    files = score_files(("t", "weco_kd", 2, None, 1, 0, "photos", 60), ("t", "wecolora", 2, 8, 1, 0, "photos", 50))
+    files += score_files(
+        ("t", "weco_kd", 2, None, 1, 0, "photos", 30),
+        ("t", "wecolora", 2, 8, 1, 0, "photos", 40),
+        loss_point="before_norm",
+    )
+    one = recipe(rows=["loss_point", "method"], methods=["weco_kd", "wecolora"], datasets={"photos": "P"})
+    printed = printed_table(tidy_table(read_scores(files), one), one)
+    assert printed.values.tolist() == [
+        ["before the norm", "WeCo+KD", "30.0"],
+        ["", "WeCoLoRA", "**40.0**"],
+        ["after the norm", "WeCo+KD", "**60.0**"],
+        ["", "WeCoLoRA", "50.0"],
+    ]
+
+
 def test_rows_follow_the_configs_order_and_columns_too(score_files):
     methods, teachers = ["wecolora", "scratch_kd", "weco_kd"], {"zeta": "Z", "alpha": "A"}
     scores = [

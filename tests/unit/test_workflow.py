@@ -201,6 +201,8 @@ def test_the_authors_loss_points_differ_between_methods(config):
         for run in ("wecolora_r2_k4_a1_s0", "weco_lora_qv_r2_k4_a1_s0", "weco_kd_r2_a1_s0", "scratch_kd_r2_a1_s0")
     }
     assert list(point.values()) == ["before_norm", "before_norm", "after_norm", "after_norm"]
+    named = SimpleNamespace(teacher="one", run="wecolora_r2_k4_a1_s0_after_norm")
+    assert json.loads(campaign.distill_recipe(named))["loss_point"] == "after_norm"
 
 
 def test_a_run_asks_for_the_cache_that_is_written_for_it(config):
