@@ -15,6 +15,7 @@ include: "rules/distill.smk"
 include: "rules/probe.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/computation.smk"
 include: "rules/collect.smk"
 
 

@@ -25,6 +25,7 @@ RULES = {
     "all",
     "cache_teacher",
     "collect",
+    "computation",
     "compare_teacher",
     "distill",
     "figure",
@@ -89,11 +90,14 @@ class Runs(Strict):
 class Artifact(Strict):
     """A table or a figure of the paper."""
 
-    kind: Literal["table", "figure"] = Field(description="table: CSV, Markdown and LaTeX. figure: CSV, PNG and PDF.")
+    kind: Literal["table", "figure", "computation"] = Field(
+        description="table: CSV, Markdown and LaTeX. figure: CSV, PNG and PDF. computation: counts and times of the "
+        "runs' models, as CSV and Markdown; nothing is trained for it."
+    )
     title: str = Field(description="As the paper numbers it.")
     caption: str = Field(description="What it shows, for a reader.")
     runs: Runs = Field(description="The runs that it needs: the product of these axes, with each seed.")
-    datasets: list[Name] = Field(min_length=1, description="Columns of a table; one data set for a figure.")
+    datasets: list[Name] = Field(default=[], description="Columns of a table; one data set for a figure.")
     rows: list[Literal["teacher", "r", "alpha", "loss_point", "method", "components"]] = Field(
         default=[], description="A table's row labels, outermost first; components: what Table 1 ticks."
     )
@@ -101,14 +105,18 @@ class Artifact(Strict):
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Artifact:
-        if self.kind == "table" and (not self.rows or self.x):
-            raise ValueError("a table needs `rows` and no `x`")
+        if self.kind == "table" and (not self.rows or not self.datasets or self.x):
+            raise ValueError("a table needs `rows` and `datasets`, and no `x`")
         if self.kind == "figure" and (self.rows or not self.x or len(self.datasets) != 1):
             raise ValueError("a figure needs `x`, exactly one name in `datasets`, and no `rows`")
+        if self.kind == "computation" and (self.rows or self.x or self.datasets):
+            raise ValueError("a computation study has no `rows`, no `x` and no `datasets`")
         return self
 
     def shown(self) -> set[str]:
         """The axes that tell its cells, or its points, apart."""
+        if self.kind == "computation":
+            return {"teacher", "method", "r", "k"}
         if self.x:
             return {self.x, "r", "method"}
         return {"method" if row == "components" else row for row in self.rows}
@@ -173,7 +181,7 @@ class Config(Strict):
         for axis in ("teacher", "method", "r", "k", "alpha", "loss_point"):
             values = list(dict.fromkeys(getattr(runs, axis)))
             if len(values) > 1 and axis not in artifact.shown():
-                by = f"x: {artifact.x}" if artifact.x else f"rows: {', '.join(artifact.rows)}"
+                by = f"x: {artifact.x}" if artifact.x else f"rows: {', '.join(artifact.rows) or 'none'}"
                 raise ValueError(f"{where}.runs.{axis}: {values} cannot be told apart by `{by}`; give one value")
         for method in runs.method:
             _known(f"{where}.runs.method", method, METHODS, "method")

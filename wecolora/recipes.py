@@ -282,6 +282,26 @@ class PrepareRecipe(Strict):
     revision: int
 
 
+class StudentShape(Strict):
+    """What decides a student's counts, besides its teacher."""
+
+    method: str
+    r: int
+    k: int | None
+
+
+class ComputationRecipe(Strict):
+    """A computation study."""
+
+    title: str
+    caption: str
+    teachers: dict[str, Architecture]
+    labels: dict[str, str]
+    students: list[StudentShape]
+    batch: int
+    revision: int
+
+
 class ArtifactRecipe(Strict):
     """How a table or figure is drawn: its entry in the config, and the labels that it prints."""
 

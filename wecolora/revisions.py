@@ -13,6 +13,7 @@ REVISIONS = {
     "probe": 2,
     "table": 1,
     "figure": 1,
+    "computation": 1,
 }
 
 # The modules whose code decides a stage's numbers.
@@ -27,4 +28,5 @@ MODULES = {
     "probe": ["probe", "health", "optim"],
     "table": ["methods", "scores", "tables"],
     "figure": ["methods", "scores", "figures"],
+    "computation": ["computation", "lora", "methods", "vit"],
 }

@@ -16,16 +16,22 @@ from wecolora.recipes import (
     ArtifactRecipe,
     CacheRecipe,
     CompareRecipe,
+    ComputationRecipe,
     DistillRecipe,
     FeatureRecipe,
     PrepareRecipe,
     PretrainRecipe,
     ProbeJob,
+    StudentShape,
     SubsetRecipe,
 )
 from wecolora.revisions import REVISIONS
 
-SUFFIXES = {"table": ("csv", "md", "tex"), "figure": ("csv", "png", "pdf")}
+FILES = {
+    "table": ("tables/{}.csv", "tables/{}.md", "tables/{}.tex"),
+    "figure": ("figures/{}.csv", "figures/{}.png", "figures/{}.pdf"),
+    "computation": ("computation/{}.csv", "computation/{}.md", "computation/{}_speed.csv"),
+}
 
 
 class Campaign:
@@ -64,9 +70,8 @@ class Campaign:
         return f"{self.root}/runs/{run.teacher}/{run.slug()}/scores/{dataset}.json"
 
     def files_of(self, artifact: str) -> list[str]:
-        """The files of a table or figure."""
-        kind = self.config.artifacts[artifact].kind
-        return [f"{self.root}/{kind}s/{artifact}.{suffix}" for suffix in SUFFIXES[kind]]
+        """The files of an artifact."""
+        return [f"{self.root}/{path.format(artifact)}" for path in FILES[self.config.artifacts[artifact].kind]]
 
     def targets(self) -> list[str]:
         """What `snakemake` makes when no target is named."""
@@ -207,6 +212,20 @@ class Campaign:
             teachers={name: self.config.teachers[name].label for name in artifact.runs.teacher},
             methods=artifact.runs.method,
             revision=REVISIONS[artifact.kind],
+        ).canonical()
+
+    def computation_recipe(self, w: Any) -> str:
+        """Of a computation study: shapes alone."""
+        artifact = self.config.artifacts[w.artifact]
+        shapes = [StudentShape(method=run.method, r=run.r, k=run.k) for run in self.config.runs_of(w.artifact)]
+        return ComputationRecipe(
+            title=artifact.title,
+            caption=artifact.caption,
+            teachers={name: self.config.teachers[name].architecture for name in artifact.runs.teacher},
+            labels={name: self.config.teachers[name].label for name in artifact.runs.teacher},
+            students=list({shape.canonical(): shape for shape in shapes}.values()),
+            batch=self.config.distill.batch,
+            revision=REVISIONS["computation"],
         ).canonical()
 
     def resolved(self) -> str:

@@ -162,7 +162,7 @@ REFUSED = [
         ["artifacts.table1.rows.0", "'k'", "'teacher', 'r', 'alpha', 'loss_point', 'method'"],
     ),
     ("artifacts.table1.datasets", ["mark"], ["'mark'", "did you mean marks", "known are shapes, marks"]),
-    ("artifacts.table1.datasets", [], ["at least 1"]),
+    ("artifacts.table1.datasets", [], ["artifacts.table1", "a table needs `rows` and `datasets`"]),
     ("artifacts.figure5.x", DELETE, ["artifacts.figure5", "`x`"]),
     ("artifacts.figure5.x", "r", ["'r'", "'k' or 'alpha'"]),
     ("artifacts.figure5.datasets", ["shapes", "marks"], ["artifacts.figure5", "exactly one name in `datasets`"]),

@@ -52,7 +52,8 @@ def recipes(config):
     for job, datasets in campaign.probe_jobs().items():
         found["probe", job] = campaign.probe_job(datasets).canonical()
     for name, artifact in campaign.config.chosen().items():
-        found[artifact.kind, name] = campaign.artifact_recipe(SimpleNamespace(artifact=name))
+        recipe = campaign.computation_recipe if artifact.kind == "computation" else campaign.artifact_recipe
+        found[artifact.kind, name] = recipe(SimpleNamespace(artifact=name))
     return found
 
 
@@ -158,8 +159,28 @@ def test_another_seed_adds_its_runs_and_no_cache(config):
     assert all(job.seed == 1 for stage, job in jobs) and {stage for stage, _ in jobs} == {"distill", "features"}
 
 
+def test_a_computation_study_follows_the_shapes_alone(config):
+    runs = {"teacher": ["one"], "method": ["weco_kd", "wecolora"], "r": [2], "k": [2, 4], "alpha": [1]}
+    config["artifacts"]["study"] = {"kind": "computation", "title": "S", "caption": "C", "runs": runs}
+    campaign = Campaign({**config, "seeds": [0, 1]})
+    assert campaign.scores_of("study") == []
+    assert "results/small/computation/study_speed.csv" in campaign.targets()
+    found = json.loads(campaign.computation_recipe(SimpleNamespace(artifact="study")))
+    assert [(one["method"], one["r"], one["k"]) for one in found["students"]] == [
+        ("weco_kd", 2, None),
+        ("wecolora", 2, 2),
+        ("wecolora", 2, 4),
+    ]
+    config["artifacts"]["study"]["datasets"] = ["shapes"]
+    with pytest.raises(BadInput, match="a computation study has no `rows`, no `x` and no `datasets`"):
+        Campaign(config)
+
+
 def test_a_stages_revision_is_in_its_recipe(config, monkeypatch):
     from wecolora import workflow
+
+    runs = {"teacher": ["one"], "method": ["weco_kd"], "r": [2], "alpha": [1]}
+    config["artifacts"]["study"] = {"kind": "computation", "title": "S", "caption": "C", "runs": runs}
 
     for stage, reached in {
         "prepare": {"prepare"},
@@ -172,6 +193,7 @@ def test_a_stages_revision_is_in_its_recipe(config, monkeypatch):
         "probe": {"probe", "compare"},
         "table": {"table"},
         "figure": {"figure"},
+        "computation": {"computation"},
     }.items():
         old = recipes(config)
         monkeypatch.setitem(workflow.REVISIONS, stage, 1000)
@@ -180,7 +202,7 @@ def test_a_stages_revision_is_in_its_recipe(config, monkeypatch):
         monkeypatch.undo()
     assert set(workflow.REVISIONS) == {
         "prepare", "subset", "pretrain_teacher", "compare_teacher", "cache_teacher", "distill", "features", "probe",
-        "table", "figure"
+        "table", "figure", "computation"
     }  # fmt: skip
 
 

@@ -1,0 +1,22 @@
+"""Rule computation: the computation study."""
+
+from wecolora import runtime
+from wecolora.computation import write_counts, write_speed
+from wecolora.recipes import ComputationRecipe
+
+
+def main(*, csv, markdown, speed, recipe, threads):
+    wanted = ComputationRecipe.model_validate_json(recipe)
+    write_counts(wanted, csv, markdown)
+    write_speed(wanted, speed, runtime.device(threads), runtime.log.info)
+
+
+if __name__ == "__main__":
+    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+        main(
+            csv=snakemake.output.csv,
+            markdown=snakemake.output.markdown,
+            speed=snakemake.output.speed,
+            recipe=snakemake.params.recipe,
+            threads=snakemake.threads,
+        )
