@@ -143,10 +143,10 @@ def printed_counts(table: pd.DataFrame, recipe: ComputationRecipe) -> pd.DataFra
             "r": table["r"].map(lambda r: str(r) if r > 1 else ""),
             "k": table["k"].map(str, na_action="ignore").fillna(""),
             "Parameters (M)": (table["parameters"] / 1e6).map("{:.2f}".format),
-            "trained (M)": (table["trained"] / 1e6).map("{:.2f}".format),
-            "GMACs": (table["macs"] / 1e9).map("{:.3f}".format),
-            "with attention": (table["macs_with_attention"] / 1e9).map("{:.3f}".format),
-            "GMACs in training": (table["training_macs"] / 1e9).map("{:.3f}".format),
+            "trained (M)": (table["trained"] / 1e6).map("{:.2f}".format).where(table["trained"] > 0, ""),
+            "GMACs": (table["macs"] / 1e9).map("{:.4g}".format),
+            "with attention": (table["macs_with_attention"] / 1e9).map("{:.4g}".format),
+            "GMACs in training": (table["training_macs"] / 1e9).map("{:.4g}".format).where(table["trained"] > 0, ""),
             "KB a cached view": (table["cache_bytes_per_view"] / 1e3).map("{:.1f}".format),
         }
     )
