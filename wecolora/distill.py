@@ -19,7 +19,7 @@ from wecolora.optim import adamw, set_lr, warmup_cosine
 from wecolora.recipes import DistillRecipe
 from wecolora.resume import ResumeFile
 from wecolora.sources import Source, prefetched
-from wecolora.vit import build, normalise, tokens_before_norm
+from wecolora.vit import block_outputs, build, normalise, tokens_before_norm
 from wecolora.weight_copy import copy_weights, layers
 
 
@@ -40,9 +40,23 @@ def start_student(teacher: VisionTransformer, recipe: DistillRecipe) -> VisionTr
     return add_lora(student, recipe.k, method.trains, method.adapter)
 
 
-def token_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Equation 5: mean |E_S - E_T| over batch x tokens x width."""
-    return F.l1_loss(student, teacher)
+def token_loss(student: Tensor, teacher: Tensor, kind: str = "l1") -> Tensor:
+    """Equation 5: mean |E_S - E_T| over batch x tokens x width.
+
+    ``l1_kl``: half of that and half of KL(teacher || student) between the softmax of each token's channels, the mean
+    over batch x tokens. (The term in the authors' code is no divergence; this one is.)
+    """
+    distance = F.l1_loss(student, teacher)
+    if kind == "l1":
+        return distance
+    logs = student.log_softmax(-1), teacher.log_softmax(-1)
+    divergence = F.kl_div(*logs, reduction="none", log_target=True).sum(-1).mean()
+    return (distance + divergence) / 2
+
+
+def matched_blocks(depth: int, recipe: DistillRecipe) -> list[int] | None:
+    """The 0-based teacher blocks that a method compares with its student's, one each; None: the last ones alone."""
+    return layers(depth, recipe.r, "paper") if METHODS[recipe.method].compares == "blocks" else None
 
 
 def update_windows(micro_batches: int, accumulate: int, leftover: str) -> list[range]:
@@ -123,6 +137,7 @@ def _one_epoch(
     epoch: int,
     device: str,
 ) -> dict[str, Any]:
+    method = METHODS[recipe.method]
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
     order = torch.randperm(images, generator=generator).tolist()
     used = windows[-1].stop
@@ -138,19 +153,25 @@ def _one_epoch(
         set_lr(optimiser, lr)
         for _ in window:
             pixels, wanted = next(batches)
+            inputs = normalise(pixels.to(device), recipe.mean, recipe.std)
             wanted = wanted.to(device).float()
-            out = tokens_before_norm(student, normalise(pixels.to(device), recipe.mean, recipe.std))
-            if recipe.loss_point == "after_norm":
+            if method.compares == "blocks":
+                assert wanted.ndim == 4, "a source of the matched blocks' outputs"
+                targets, outs = list(wanted.unbind(1)), block_outputs(student, inputs, range(len(student.blocks)))
+            else:
+                targets, outs = [wanted], [tokens_before_norm(student, inputs)]
+            if recipe.loss_point == "after_norm":  # of the last block alone: between blocks there is no final norm
                 with torch.no_grad():
-                    wanted = teacher_norm(wanted)
-                out = student.norm(out)
-            loss = token_loss(out, wanted)
+                    targets[-1] = teacher_norm(targets[-1])
+                outs[-1] = student.norm(outs[-1])
+            pairs = list(zip(outs, targets, strict=True))
+            loss = torch.stack([token_loss(out, target, method.loss) for out, target in pairs]).mean()
             (loss / len(window)).backward()
             total += loss.item()
-            deviation += mean_deviation(wanted)
+            deviation += sum(mean_deviation(target) for target in targets) / len(targets)
             if len(seen_student) * recipe.batch < 512:
-                seen_student.append(student.pool(out.detach()))
-                seen_teacher.append(student.pool(wanted))
+                seen_student.append(student.pool(outs[-1].detach()))
+                seen_teacher.append(student.pool(targets[-1]))
         optimiser.step()
         optimiser.zero_grad()
     loss_mean = total / used

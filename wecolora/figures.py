@@ -20,6 +20,8 @@ COLOURS = {
     "weco_kd": "#D55E00",
     "weco_lora_qv": "#009E73",
     "weco_dora": "#56B4E9",
+    "wecolora_kl": "#F0E442",
+    "wecolora_blocks": "#000000",
     "top_kd": "#E69F00",
     "scratch_kd": "#CC79A7",
 }

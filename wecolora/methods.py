@@ -25,6 +25,10 @@ class Method:
     # What the authors' published code does; the paper does not say (see docs of `loss_point` in the config).
     authors_loss_point: LossPoint
     adapter: Literal["lora", "dora"] = "lora"
+    # l1: equation 5; l1_kl: half of it and half the divergence of the channels, an option of the authors' code.
+    loss: Literal["l1", "l1_kl"] = "l1"
+    # The last block's tokens, or those of every block against the teacher's block r * l: such a teacher runs online.
+    compares: Literal["last", "blocks"] = "last"
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -41,6 +45,8 @@ METHODS: dict[str, Method] = {
     # A method of the paper's later versions; the magnitudes train too.
     "weco_dora": Method("WeCo+DoRA", "copy", "enhanced", "after_norm", adapter="dora"),
     "wecolora": Method("WeCoLoRA", "copy", "enhanced", "before_norm"),
+    "wecolora_kl": Method("WeCoLoRA, L1 + KL", "copy", "enhanced", "before_norm", loss="l1_kl"),
+    "wecolora_blocks": Method("WeCoLoRA, every block", "copy", "enhanced", "before_norm", compares="blocks"),
 }
 
 # What Table 1 ticks in the place of a method's name.

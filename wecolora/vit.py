@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,17 @@ def tokens_before_norm(model: VisionTransformer, images: Tensor) -> Tensor:
     hidden = model.patch_drop(hidden)
     hidden = model.norm_pre(hidden)
     return model.blocks(hidden)
+
+
+def block_outputs(model: VisionTransformer, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
+    """(batch, 3, H, W) normalised images -> (batch, tokens, width) after each of these 0-based blocks, in order."""
+    hidden = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+    found = []
+    for number, block in enumerate(model.blocks):
+        hidden = block(hidden)
+        if number in blocks:
+            found.append(hidden)
+    return found
 
 
 def pooled(model: VisionTransformer, images: Tensor) -> Tensor:

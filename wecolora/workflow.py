@@ -12,6 +12,7 @@ from typing import Any
 
 from wecolora.config import Config, parse
 from wecolora.grid import RunSpec
+from wecolora.methods import METHODS
 from wecolora.recipes import (
     ArtifactRecipe,
     CacheRecipe,
@@ -84,10 +85,15 @@ class Campaign:
 
     def shards(self, w: Any) -> list[str]:
         """The cache shards that a run's alpha needs; none where the teacher runs online."""
-        if self.config.distill.teacher == "online":
+        run = RunSpec.parse(w.teacher, w.run)
+        if self._online(run):
             return []
-        count = math.ceil(RunSpec.parse(w.teacher, w.run).alpha / self.config.corpus.shard_percent - 1e-9)
+        count = math.ceil(run.alpha / self.config.corpus.shard_percent - 1e-9)
         return [f"{self.root}/teachers/{w.teacher}/cache/{shard:03d}.h5" for shard in range(count)]
+
+    def _online(self, run: RunSpec) -> bool:
+        """Whether a run's teacher runs in every step: by choice, or because a cache holds the last block alone."""
+        return self.config.distill.teacher == "online" or METHODS[run.method].compares == "blocks"
 
     def weights(self, w: Any) -> str:
         """The teacher's weights file."""
@@ -183,7 +189,7 @@ class Campaign:
             weight_decay=settings.weight_decay,
             layers=settings.layers,
             loss_point=run.loss_point or self.config.loss_point(run.method),
-            online=settings.teacher == "online",
+            online=self._online(run),
             revision=REVISIONS["distill"],
         ).canonical()
 

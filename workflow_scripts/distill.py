@@ -4,7 +4,7 @@ import time
 
 from wecolora import runtime, vit
 from wecolora.cache import CacheReader
-from wecolora.distill import distill
+from wecolora.distill import distill, matched_blocks
 from wecolora.images import read_index
 from wecolora.recipes import DistillRecipe
 from wecolora.resume import ResumeFile
@@ -22,7 +22,8 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
     images = prefix_length(share, wanted.alpha)
     if wanted.online:
         settings = (teacher, wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device)
-        source: Source = OnlineSource(read_index(index), positions, *settings)
+        blocks = matched_blocks(len(teacher.blocks), wanted)
+        source: Source = OnlineSource(read_index(index), positions, *settings, blocks)
     else:
         source = CachedSource(CacheReader(shards, wanted.cache(), sha256, ids[:images]))
     state = ResumeFile(resume, runtime.fingerprint(recipe, sha256, vit.sha256(index), *ids[:images]))

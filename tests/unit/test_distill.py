@@ -12,7 +12,7 @@ from wecolora import distill as module
 from wecolora import vit
 from wecolora.cache import CacheReader, write_shard
 from wecolora.datasets import prepare_folder
-from wecolora.distill import distill, start_student, token_loss, update_windows
+from wecolora.distill import distill, matched_blocks, start_student, token_loss, update_windows
 from wecolora.errors import BadInput
 from wecolora.images import read_index
 from wecolora.methods import METHODS
@@ -173,6 +173,49 @@ def test_a_distillation_equals_one_written_in_plain_torch(tiny_teacher, online_s
         torch.testing.assert_close(tensor, student.state_dict()[name], rtol=1e-3, atol=1e-4)
 
 
+# The published options
+
+
+def test_the_divergence_is_of_the_channels_softmax_and_halved_with_the_distance():
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(2, 3, 5, generator=generator) * 2 for _ in range(2))
+    total = 0.0
+    for s, t in zip(student.double().view(6, 5).tolist(), teacher.double().view(6, 5).tolist(), strict=True):
+        q = [math.exp(x) / sum(map(math.exp, s)) for x in s]
+        p = [math.exp(x) / sum(map(math.exp, t)) for x in t]
+        total += sum(one * math.log(one / other) for one, other in zip(p, q, strict=True)) / 6
+    distance = (student - teacher).abs().mean().item()
+    assert token_loss(student, teacher, "l1_kl").item() == pytest.approx((distance + total) / 2, rel=1e-5)
+    assert token_loss(teacher, teacher, "l1_kl").item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("point", ["before_norm", "after_norm"])
+def test_every_block_is_compared_with_the_one_it_was_copied_from(tiny_teacher, online_source, distill_recipe, point):
+    """With a learning rate near zero the loss is that of the plain copy: hooks read what each block gives."""
+    recipe = distill_recipe(method="wecolora_blocks", epochs=1, lr=1e-12, loss_point=point, leftover="use")
+    assert matched_blocks(4, recipe) == [1, 3]
+    online_source.blocks = [1, 3]
+    _, history = distill(tiny_teacher, online_source, IMAGES, recipe)
+    student = copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2)
+    seen, losses = {}, []
+    for name, model in (("teacher", tiny_teacher), ("student", student)):
+        for number, block in enumerate(model.blocks):
+            block.register_forward_hook(lambda *args, key=(name, number): seen.__setitem__(key, args[2]))
+    for rows, view in online_source.calls[:]:
+        online_source.blocks = None
+        pixels, _ = online_source.batch(rows, view)
+        with torch.no_grad():
+            ends = [tokens(model, pixels, recipe, point) for model in (student, tiny_teacher)]
+        first = (seen["student", 0] - seen["teacher", 1]).abs().mean()
+        losses.append(float(first + (ends[0] - ends[1]).abs().mean()) / 2)
+    assert history[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_the_other_methods_compare_the_last_block_alone(distill_recipe):
+    compared = {method: matched_blocks(4, distill_recipe(method=method)) for method in METHODS}
+    assert {method for method, blocks in compared.items() if blocks is not None} == {"wecolora_blocks"}
+
+
 # What changes and what does not
 
 
@@ -180,6 +223,7 @@ def test_a_distillation_equals_one_written_in_plain_torch(tiny_teacher, online_s
 def test_every_method_lowers_its_loss_and_leaves_the_teacher_alone(tiny_teacher, online_source, distill_recipe, method):
     before = snapshot(tiny_teacher)
     recipe = distill_recipe(method=method, epochs=8, lr=1e-2)
+    online_source.blocks = matched_blocks(len(tiny_teacher.blocks), recipe)
     student, history = distill(tiny_teacher, online_source, IMAGES, recipe)
     assert history[-1]["loss"] < 0.95 * history[0]["loss"]
     assert all(torch.equal(tensor, before[name]) for name, tensor in tiny_teacher.state_dict().items())
@@ -197,6 +241,8 @@ def test_every_method_lowers_its_loss_and_leaves_the_teacher_alone(tiny_teacher,
         ("weco_lora_qv", "qv"),
         ("weco_dora", "qkvo12"),
         ("wecolora", "qkvo12"),
+        ("wecolora_kl", "qkvo12"),
+        ("wecolora_blocks", "qkvo12"),
     ],
 )
 def test_a_method_starts_and_trains_what_its_entry_says(tiny_teacher, distill_recipe, method, parts):

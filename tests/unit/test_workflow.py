@@ -268,6 +268,15 @@ def test_the_shards_of_a_corpus_meet_and_end_at_100_percent(config):
     assert [(shard["low"], shard["high"]) for shard in ranges] == [(0, 30), (30, 60), (60, 90), (90, 100)]
 
 
+def test_a_method_that_compares_every_block_runs_its_teacher_online(config):
+    """A cache holds the last block's tokens alone."""
+    campaign = Campaign(config)
+    for run, online in {"wecolora_blocks_r2_k4_a1_s0": True, "wecolora_r2_k4_a1_s0": False}.items():
+        w = SimpleNamespace(teacher="one", run=run)
+        assert json.loads(campaign.distill_recipe(w))["online"] == online
+        assert (campaign.shards(w) == []) == online
+
+
 def test_an_online_teacher_needs_no_shard(config):
     config["distill"]["teacher"] = "online"
     assert shards(config, "weco_kd_r2_a100_s0") == []
