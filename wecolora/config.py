@@ -80,7 +80,7 @@ class Runs(Strict):
     """A product of axes."""
 
     teacher: list[Name] = Field(min_length=1, description="Names below `teachers`.")
-    method: list[Name] = Field(min_length=1, description="How students start, train and are compared (methods.py).")
+    method: list[str] = Field(min_length=1, description="How students start, train and are compared (methods.py).")
     r: list[Positive] = Field(min_length=1, description="Reduction ratio: a student has floor(L / r) blocks.")
     k: list[Positive] = Field(default=[], description="Rank; dropped for methods without adapters.")
     alpha: list[Alpha] = Field(min_length=1, description="Percent of the corpus.")

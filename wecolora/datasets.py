@@ -60,6 +60,9 @@ def prepare_folder(name: str, root: str | Path, index: str | Path) -> None:
             )
     classes = sorted({path.parts[1] for path in relative}) if labelled else []
     number_of = {label: number for number, label in enumerate(classes)}
+    digest = xxhash.xxh3_128()
+    for path in files:
+        digest.update(path.read_bytes())
     write_index(
         Index(
             name=name,
@@ -71,6 +74,7 @@ def prepare_folder(name: str, root: str | Path, index: str | Path) -> None:
             offsets=[0] * len(relative),
             labels=[[number_of[path.parts[1]]] if labelled else [] for path in relative],
             split=[path.parts[0] if labelled else "train" for path in relative],
+            pixels_digest=digest.hexdigest(),
         ),
         index,
     )

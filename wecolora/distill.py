@@ -94,6 +94,9 @@ def distill(
             f"alpha = {recipe.alpha}: its {images} images do not fill one update of distill.batch = {recipe.batch}"
             f"{f' x accumulate = {recipe.accumulate}' if recipe.leftover == 'drop' else ''}; lower it or raise alpha."
         )
+    unused = images - recipe.batch * windows[-1].stop
+    if unused:
+        log(f"{unused} of {images} images an epoch, others each time, fill no batch and are left out")
     history: list[dict[str, Any]] = []
     saved = resume.load()
     if saved is not None:

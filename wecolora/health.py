@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -48,8 +49,10 @@ def probe_signs(
     """A probe that diverged; good loss, poor probe. ``losses``: the probe's, one an epoch. ``largest_class``: share of
     the test images in the largest class, in percent."""
     signs = []
-    if losses[-1] > RISING * losses[0]:
-        signs.append(f"probe unstable: its loss rose to {losses[-1]:.4g} from {losses[0]:.4g}")
+    rises = [(loss, low) for loss, low in zip(losses, accumulate(losses, min), strict=True) if loss > RISING * low]
+    if rises:
+        worst, low = max(rises)
+        signs.append(f"probe unstable: its loss rose to {worst:.4g} from {low:.4g}; lower probe.base_lr")
     poor = score < POOR_AUC if metric == "mean AUC" else score < POOR_TOP1 * largest_class
     if history and poor and history[-1]["relative_loss"] < GOOD_LOSS:
         signs.append(

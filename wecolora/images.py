@@ -34,7 +34,7 @@ class Index:
     offsets: list[int]
     labels: list[list[int]]
     split: list[str]
-    # Of the array file's bytes; files that follow an index of other pixels are then made again.
+    # Of the image files' bytes; what follows an index of other pixels is then made again.
     pixels_digest: str = ""
 
     def rows(self, split: str) -> list[int]:

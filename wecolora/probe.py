@@ -17,8 +17,8 @@ from wecolora.recipes import ProbeRecipe
 
 @dataclass
 class ProbeResult:
-    """Metrics in percent. ``history``: one value an epoch; ``per_class`` (at the last epoch): recall or AUC, None where
-    the test set has no such image (or, for an AUC, no other)."""
+    """Metrics in percent. ``history``: one value an epoch; ``best_epoch`` counts from 1; ``per_class`` (at the last
+    epoch): recall or AUC, None where the test set has no such image (or, for an AUC, no other)."""
 
     metric: str
     last: float
@@ -101,7 +101,7 @@ def train_probe(
         metric="mean AUC" if multilabel else "top-1",
         last=history[-1],
         best=history[best],
-        best_epoch=best,
+        best_epoch=best + 1,
         per_class=[None if math.isnan(value) else value for value in per_class],
         history=history,
         train_loss=losses,

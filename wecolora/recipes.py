@@ -279,6 +279,7 @@ class PrepareRecipe(Strict):
 
     name: str
     data: Dataset
+    folder: str  # files.folder_state, so that a changed folder is indexed again
     revision: int
 
 

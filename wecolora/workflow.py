@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wecolora.config import Config, parse
+from wecolora.files import folder_state
 from wecolora.grid import RunSpec
 from wecolora.methods import METHODS
 from wecolora.recipes import (
@@ -104,7 +105,8 @@ class Campaign:
     def prepare_recipe(self, w: Any) -> str:
         """Of a data set's index."""
         data = self.config.datasets[w.dataset].model_copy(update={"job": "", "label": ""})
-        return PrepareRecipe(name=w.dataset, data=data, revision=REVISIONS["prepare"]).canonical()
+        folder = folder_state(data.root) if data.root else ""
+        return PrepareRecipe(name=w.dataset, data=data, folder=folder, revision=REVISIONS["prepare"]).canonical()
 
     def subset_recipe(self, w: Any) -> str:
         """Of the corpus's order."""

@@ -35,7 +35,7 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
             result.metric,
             result.last,
             result.best,
-            result.best_epoch + 1,
+            result.best_epoch,
         )
         runtime.write_json(
             score,

@@ -64,6 +64,18 @@ def test_a_picture_beside_the_class_folders_is_refused(tmp_path, stray):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_whose_pictures_change_gives_another_index(tmp_path):
+    put(tmp_path / "pictures", *LABELLED)
+    index = tmp_path / "out" / "index.parquet"
+    prepare_folder("mine", tmp_path / "pictures", index)
+    before = index.read_bytes()
+    prepare_folder("mine", tmp_path / "pictures", index)
+    assert index.read_bytes() == before
+    put(tmp_path / "pictures", LABELLED[0], colour=(0, 0, 0))
+    prepare_folder("mine", tmp_path / "pictures", index)
+    assert index.read_bytes() != before
+
+
 def test_other_pixels_give_another_index(tmp_path):
     """Else, what is made from an index would not be made again when its pixels have changed."""
     for number, seed in enumerate([0, 0, 1]):

@@ -79,8 +79,10 @@ def test_a_collapsed_student_shows_both_signs_when_its_loss_rises():
 GOOD, BAD = [{"relative_loss": 0.9}, {"relative_loss": 0.49}], [{"relative_loss": 0.1}, {"relative_loss": 0.51}]
 
 
-@pytest.mark.parametrize(("losses", "sign"), [([2.0, 1.0, 1.9], False), ([2.0, 1.0, 2.3], True), ([1.0, 5e29], True)])
-def test_a_probe_that_ends_above_its_first_loss_is_a_sign(losses, sign):
+@pytest.mark.parametrize(
+    ("losses", "sign"), [([2.0, 1.0, 1.05], False), ([2.0, 1.0, 1.9, 0.9], True), ([1.0, 5e29], True)]
+)
+def test_a_probe_whose_loss_rises_on_the_way_is_a_sign(losses, sign):
     found = probe_signs(GOOD, losses, "top-1", 80.0, 10.0)
     assert len(found) == sign
     assert all(text.startswith("probe unstable: its loss rose to") for text in found)

@@ -183,7 +183,7 @@ def test_the_best_epoch_is_the_first_of_the_best_and_the_last_is_the_last(monkey
     monkeypatch.setattr(probe, "_score", lambda *_: next(scores))
     result = train_probe(clusters(60), clusters(6), 3, RECIPE.model_copy(update={"epochs": 5}))
     assert result.history == [10, 40, 30, 40, 20] and len(result.train_loss) == 5
-    assert (result.best, result.best_epoch, result.last) == (40, 1, 20)
+    assert (result.best, result.best_epoch, result.last) == (40, 2, 20)
     assert result.per_class == [20, 20, 20]  # of the last epoch
 
 

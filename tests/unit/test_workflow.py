@@ -268,6 +268,28 @@ def test_the_shards_of_a_corpus_meet_and_end_at_100_percent(config):
     assert [(shard["low"], shard["high"]) for shard in ranges] == [(0, 30), (30, 60), (60, 90), (90, 100)]
 
 
+def test_a_changed_folder_is_indexed_again(config, tmp_path):
+    from wecolora.files import folder_state
+
+    (tmp_path / "cat").mkdir()
+    config["datasets"]["own"] = {"label": "Own", "source": "folder", "root": str(tmp_path)}
+    w, found = SimpleNamespace(dataset="own"), []
+    changes = [
+        lambda: None,
+        lambda: (tmp_path / "cat" / "1.png").write_bytes(b"one"),
+        lambda: (tmp_path / "cat" / "1.png").write_bytes(b"longer"),
+        lambda: (tmp_path / "cat" / "1.png").rename(tmp_path / "cat" / "2.png"),
+        lambda: (tmp_path / "cat" / "2.png").unlink(),
+    ]
+    for change in changes:
+        change()
+        folder_state.cache_clear()
+        found.append(Campaign(config).prepare_recipe(w))
+        folder_state.cache_clear()
+        assert Campaign(config).prepare_recipe(w) == found[-1]
+    assert len(set(found)) == 4 and found[0] == found[-1]
+
+
 def test_a_method_that_compares_every_block_runs_its_teacher_online(config):
     """A cache holds the last block's tokens alone."""
     campaign = Campaign(config)
