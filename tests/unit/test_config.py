@@ -56,6 +56,15 @@ def test_the_shipped_configs_are_accepted(name):
     assert all(teacher.architecture.depth == 12 for teacher in config.teachers.values())
 
 
+def test_the_whole_config_in_the_readme_is_accepted():
+    blocks = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    (own,) = [block for block in blocks if block.startswith("name: ")]
+    config = parse(yaml.safe_load(own))
+    assert [run.slug() for run in config.runs()] == ["wecolora_r2_k16_a100_s0"]
+    assert config.probe == parse(load("config.yaml")).probe
+    assert (REPOSITORY / config.teachers["demo_sup"].weights).is_file()
+
+
 def test_the_default_has_the_artifacts_of_the_paper():
     config = parse(load("config.yaml"))
     assert {"table1", "table3", *(f"figure{n}" for n in range(4, 10))} <= set(config.artifacts)
