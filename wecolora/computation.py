@@ -52,21 +52,30 @@ def counts(architecture: Architecture, depth: int, method: str | None = None, k:
     """Of a model of that many blocks (a merged student, or the teacher), and of its training by a method."""
     with torch.device("meta"):
         model = build(architecture.model_dump(), depth=depth)
-        training = build(architecture.model_dump(), depth=depth)
-        targets = METHODS[method].trains if method else "all"
-        if method and targets != "all":
-            assert k is not None
-            training = add_lora(training, k, targets, METHODS[method].adapter)
     paper, full = macs(model, architecture.img_size)
-    training_paper, training_full = macs(training, architecture.img_size)
-    return {
+    found = {
         "blocks": depth,
         "parameters": parameters(model)[0],
-        "trained": 0 if method is None else parameters(training)[1],
+        "trained": 0,
         "macs": paper,
         "macs_with_attention": full,
-        "training_macs": 0 if method is None else training_paper,
-        "training_macs_with_attention": 0 if method is None else training_full,
+        "training_macs": 0,
+        "training_macs_with_attention": 0,
+        "cache_bytes_per_view": bytes_per_view(architecture),
+    }
+    if method is None:
+        return found
+    targets = METHODS[method].trains
+    if targets != "all":
+        assert k is not None
+        with torch.device("meta"):
+            model = add_lora(model, k, targets, METHODS[method].adapter)
+        paper, full = macs(model, architecture.img_size)
+    return {
+        **found,
+        "trained": parameters(model)[1],
+        "training_macs": paper,
+        "training_macs_with_attention": full,
     }
 
 
@@ -112,14 +121,10 @@ def tidy_counts(recipe: ComputationRecipe) -> pd.DataFrame:
     """One row a model: each teacher, then each of its students once."""
     rows: list[dict[str, Any]] = []
     for name, teacher in recipe.teachers.items():
-        about = {"teacher": name, "method": "teacher", "r": 1, "k": pd.NA}
-        rows.append(
-            {**about, **counts(teacher, teacher.depth), "cache_bytes_per_view": bytes_per_view(teacher)},
-        )
+        rows.append({"teacher": name, "method": "teacher", "r": 1, "k": None, **counts(teacher, teacher.depth)})
         for student in recipe.students:
             found = counts(teacher, teacher.depth // student.r, student.method, student.k)
-            about = {"teacher": name, "method": student.method, "r": student.r, "k": student.k}
-            rows.append({**about, **found, "cache_bytes_per_view": bytes_per_view(teacher)})
+            rows.append({"teacher": name, **student.model_dump(), **found})
     return pd.DataFrame(rows).astype({"k": "Int64"})
 
 

@@ -236,8 +236,9 @@ class Config(Strict):
     def runs_of(self, artifact: str) -> list[RunSpec]:
         """The runs that an artifact needs, each once. A loss point that is the config's own is not named."""
         found = expand(self.artifacts[artifact].runs.model_dump(), self.seeds)
-        own = {run: run.loss_point == self.loss_point(run.method) for run in found}
-        return union([[replace(run, loss_point=None) if own[run] else run for run in found]])
+        return union(
+            [replace(run, loss_point=None) if run.loss_point == self.loss_point(run.method) else run] for run in found
+        )
 
     def loss_point(self, method: str) -> LossPoint:
         """Where a method's tokens are compared when its run does not say."""

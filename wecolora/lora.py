@@ -49,15 +49,19 @@ class LoRALinear(nn.Module):
         for matrix in self.A.values():
             nn.init.kaiming_uniform_(matrix, a=math.sqrt(5))
 
+    def _low_rank(self, name: str, x: Tensor) -> Tensor:
+        """B A x of one part."""
+        return F.linear(F.linear(x, self.A[name]), self.B[name])
+
     def forward(self, x: Tensor) -> Tensor:
         """(..., d_in) -> (..., d_out)."""
         out = self.base(x)
         if self.count == 1:
             (name,) = self.parts
-            return out + F.linear(F.linear(x, self.A[name]), self.B[name])
+            return out + self._low_rank(name, x)
         deltas: list[Tensor | None] = [None] * self.count
         for name, position in self.parts.items():
-            deltas[position] = F.linear(F.linear(x, self.A[name]), self.B[name])
+            deltas[position] = self._low_rank(name, x)
         chunks = out.chunk(self.count, dim=-1)
         return torch.cat([c if d is None else c + d for c, d in zip(chunks, deltas, strict=True)], dim=-1)
 
@@ -96,8 +100,7 @@ class DoRALinear(LoRALinear):
         """(..., d_in) -> (..., d_out)."""
         chunks = list(F.linear(x, self.base.weight).chunk(self.count, dim=-1))
         for name, position in self.parts.items():
-            adapted = chunks[position] + F.linear(F.linear(x, self.A[name]), self.B[name])
-            chunks[position] = self._scale(name, position) * adapted
+            chunks[position] = self._scale(name, position) * (chunks[position] + self._low_rank(name, x))
         out = torch.cat(chunks, dim=-1)
         return out if self.base.bias is None else out + self.base.bias
 

@@ -68,18 +68,19 @@ def stored_depth(path: str | Path) -> int:
         return len({name.split(".")[1] for name in file.keys() if name.startswith("blocks.")})  # noqa: SIM118
 
 
+def _embedded(model: VisionTransformer, images: Tensor) -> Tensor:
+    """What enters the first block."""
+    return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+
+
 def tokens_before_norm(model: VisionTransformer, images: Tensor) -> Tensor:
     """(batch, 3, H, W) normalised images -> (batch, tokens, width): the last block's output, before the final norm."""
-    hidden = model.patch_embed(images)
-    hidden = model._pos_embed(hidden)
-    hidden = model.patch_drop(hidden)
-    hidden = model.norm_pre(hidden)
-    return model.blocks(hidden)
+    return model.blocks(_embedded(model, images))
 
 
 def block_outputs(model: VisionTransformer, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
     """(batch, 3, H, W) normalised images -> (batch, tokens, width) after each of these 0-based blocks, in order."""
-    hidden = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+    hidden = _embedded(model, images)
     found = []
     for number, block in enumerate(model.blocks):
         hidden = block(hidden)

@@ -62,6 +62,13 @@ def test_a_block_that_writes_nothing_is_an_error(tmp_path):
     assert path.read_text() == "old" and names(tmp_path) == ["a.txt"]
 
 
+def another_process(code, path):
+    """What another Python made of this code, which gets the path as its argument."""
+    environment = {**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))}
+    command = [sys.executable, "-c", code, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
 def test_two_processes_do_not_share_a_temporary_file(tmp_path):
     code = (
         "import sys; from wecolora.files import atomic_write\n"
@@ -69,12 +76,10 @@ def test_two_processes_do_not_share_a_temporary_file(tmp_path):
         "    temporary.write_text('other'); print(temporary.name)"
     )
     path = tmp_path / "a.txt"
-    environment = {**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))}
     with atomic_write(path) as temporary:
         temporary.write_text("mine")
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, env=environment
-        )
+        done = another_process(code, path)
+        assert done.returncode == 0, done.stderr
         assert done.stdout.strip() != temporary.name
         assert temporary.read_text() == "mine" and path.read_text() == "other"
     assert path.read_text() == "mine" and names(tmp_path) == ["a.txt"]  # the last rename wins
@@ -87,7 +92,5 @@ def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):
         "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
     )
     path = tmp_path / "a.txt"
-    environment = {**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))}
-    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, env=environment)
-    assert done.returncode == -9
+    assert another_process(code, path).returncode == -9
     assert not path.exists() and all(name.endswith(".part") for name in names(tmp_path))
