@@ -17,6 +17,7 @@ include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/computation.smk"
 include: "rules/collect.smk"
+include: "rules/report.smk"
 
 
 rule all:

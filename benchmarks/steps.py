@@ -18,7 +18,8 @@ from benchmarks.common import (
     ratio,
     write_cache,
 )
-from wecolora.distill import _one_epoch, start_student, token_loss
+from wecolora.distill import _one_epoch, start
+from wecolora.objectives import token_loss
 from wecolora.optim import adamw
 from wecolora.sources import CachedSource, OnlineSource, Source
 from wecolora.vit import normalise, tokens_before_norm
@@ -36,7 +37,8 @@ def run(setting: Setting) -> list[Row]:
     path = setting.folder / "cache.h5"
     write_cache(path, index, teacher, recipe, device)
     reader = open_cache(path, recipe)
-    student = start_student(teacher, recipe).to(device).train()
+    objective = start(teacher, recipe).to(device).train()
+    student = objective.student
     optimiser = adamw(student.parameters(), recipe.weight_decay)
 
     settings = (recipe.mean, recipe.std, recipe.corpus_seed, recipe.architecture.img_size, device)
@@ -52,7 +54,7 @@ def run(setting: Setting) -> list[Row]:
 
     def window(source: Source) -> None:
         reader.shards[0].verified[:] = False  # so that every read is a first one
-        _one_epoch(student, teacher.norm, source, [range(steps)], optimiser, images, recipe, 1, device)
+        _one_epoch(objective, source, [range(steps)], optimiser, images, recipe, 1, None, device)
 
     variants: dict[str, Callable[[], None]] = {
         "floor": floor,

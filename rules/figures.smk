@@ -10,7 +10,45 @@ rule figure:
         multiext(f"{ROOT}/figures/{{artifact}}", csv=".csv", png=".png", pdf=".pdf"),
     log:
         f"{LOGS}/figure/{{artifact}}.log",
+    wildcard_constraints:
+        artifact=campaign.names_of("figure"),
     params:
         recipe=campaign.artifact_recipe,
     script:
         "../workflow_scripts/figure.py"
+
+
+rule latent:
+    message:
+        "Drawing the features of {wildcards.artifact}."
+    input:
+        features=campaign.drawn_features,
+    output:
+        multiext(f"{ROOT}/figures/{{artifact}}", csv=".csv", png=".png", pdf=".pdf"),
+    log:
+        f"{LOGS}/latent/{{artifact}}.log",
+    wildcard_constraints:
+        artifact=campaign.names_of("latent"),
+    params:
+        recipe=campaign.artifact_recipe,
+    script:
+        "../workflow_scripts/latent.py"
+
+
+rule rollout:
+    message:
+        "Drawing the attention of {wildcards.artifact}."
+    input:
+        students=campaign.drawn_students,
+        index=campaign.drawn_index,
+    output:
+        multiext(f"{ROOT}/figures/{{artifact}}", csv=".csv", png=".png", pdf=".pdf"),
+    log:
+        f"{LOGS}/rollout/{{artifact}}.log",
+    wildcard_constraints:
+        artifact=campaign.names_of("rollout"),
+    params:
+        recipe=campaign.artifact_recipe,
+        sight=campaign.rollout_recipe,
+    script:
+        "../workflow_scripts/rollout.py"

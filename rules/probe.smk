@@ -1,5 +1,7 @@
 """A student's features of each data set, and the linear probe on them. Data sets of one job share its start-up."""
 
+from functools import partial
+
 for job, datasets in campaign.probe_jobs().items():
 
     rule:
@@ -8,7 +10,7 @@ for job, datasets in campaign.probe_jobs().items():
         message:
             f"Extracting features of {', '.join(datasets)} with {{wildcards.run}} from {{wildcards.teacher}}."
         input:
-            student=f"{RUN}/student.safetensors",
+            student=campaign.student,
             indexes=expand(f"{ROOT}/data/{{dataset}}/index.parquet", dataset=datasets),
         output:
             features=expand(f"{RUN}/features/{{dataset}}.h5", dataset=datasets, allow_missing=True),
@@ -27,7 +29,7 @@ for job, datasets in campaign.probe_jobs().items():
         message:
             f"Probing {{wildcards.run}} from {{wildcards.teacher}} on {', '.join(datasets)}."
         input:
-            about=f"{RUN}/student.json",
+            about=campaign.about,
             features=expand(f"{RUN}/features/{{dataset}}.h5", dataset=datasets, allow_missing=True),
         output:
             scores=expand(f"{RUN}/scores/{{dataset}}.json", dataset=datasets, allow_missing=True),
@@ -35,7 +37,7 @@ for job, datasets in campaign.probe_jobs().items():
         log:
             f"{LOGS}/probe/{{teacher}}/{{run}}/{job}.log",
         params:
-            recipe=campaign.probe_job(datasets).canonical(),
+            recipe=partial(campaign.probe_recipe, datasets=datasets),
         resources:
             gpu=1,
         script:

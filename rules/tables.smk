@@ -1,4 +1,4 @@
-"""The paper's tables."""
+"""The paper's tables, and the verdicts on what it says in words."""
 
 
 rule table:
@@ -14,3 +14,22 @@ rule table:
         recipe=campaign.artifact_recipe,
     script:
         "../workflow_scripts/table.py"
+
+
+rule claims:
+    message:
+        "Checking what the paper says on the scores."
+    input:
+        scores=campaign.scores,
+    output:
+        csv=f"{ROOT}/claims/{{artifact}}.csv",
+        comparisons=f"{ROOT}/claims/{{artifact}}_comparisons.csv",
+        markdown=f"{ROOT}/claims/{{artifact}}.md",
+    log:
+        f"{LOGS}/claims/{{artifact}}.log",
+    wildcard_constraints:
+        artifact=campaign.names_of("claims"),
+    params:
+        recipe=campaign.claims_recipe,
+    script:
+        "../workflow_scripts/claims.py"

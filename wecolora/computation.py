@@ -66,7 +66,7 @@ def counts(architecture: Architecture, depth: int, method: str | None = None, k:
     if method is None:
         return found
     targets = METHODS[method].trains
-    if targets != "all":
+    if targets in ("enhanced", "qv"):
         assert k is not None
         with torch.device("meta"):
             model = add_lora(model, k, targets, METHODS[method].adapter)

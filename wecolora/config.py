@@ -8,8 +8,10 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -17,22 +19,27 @@ from pydantic import Field, ValidationError, model_validator
 from wecolora.errors import BadInput
 from wecolora.grid import RunSpec, expand, union
 from wecolora.methods import METHODS, LossPoint, components
-from wecolora.recipes import Dataset, Optimisation, Positive, Pretraining, ProbeRecipe, Strict, Teacher
+from wecolora.protocol import IMAGENET_MEAN, IMAGENET_STD, Normalisation, Protocol, with_protocol
+from wecolora.recipes import Dataset, Optimisation, Positive, Pretraining, ProbeSettings, Strict, Teacher, Triple
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=24)]
 # What `snakemake NAME` already means (rules/); a test compares.
 RULES = {
     "all",
     "cache_teacher",
+    "claims",
     "collect",
     "computation",
     "compare_teacher",
     "distill",
     "figure",
+    "latent",
     "prepare",
     "pretrain_all",
     "pretrain_teacher",
+    "report",
     "resolved_config",
+    "rollout",
     "subset",
     "table",
 }
@@ -85,41 +92,72 @@ class Runs(Strict):
     k: list[Positive] = Field(default=[], description="Rank; dropped for methods without adapters.")
     alpha: list[Alpha] = Field(min_length=1, description="Percent of the corpus.")
     loss_point: list[LossPoint] = Field(default=[], description="Where tokens are compared; empty: distill.loss_point.")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        default=[],
+        description="Of these runs; empty: the campaign's. A run has the seeds of every artifact that names it, so "
+        "that its score is the same wherever it is printed.",
+    )
+
+
+Kind = Literal["table", "figure", "latent", "rollout", "computation", "claims"]
+# Which of these keys an artifact of a kind needs; the others are refused.
+KEYS: dict[str, set[str]] = {
+    "table": {"runs", "datasets", "rows"},
+    "figure": {"runs", "datasets", "x"},
+    "latent": {"runs", "datasets"},
+    "rollout": {"runs", "datasets", "images"},
+    "computation": {"runs"},
+    "claims": set(),
+}
 
 
 class Artifact(Strict):
     """A table or a figure of the paper."""
 
-    kind: Literal["table", "figure", "computation"] = Field(
-        description="table: CSV, Markdown and LaTeX. figure: CSV, PNG and PDF. computation: counts and times of the "
-        "runs' models, as CSV and Markdown; nothing is trained for it."
+    kind: Kind = Field(
+        description="table: CSV, Markdown and LaTeX. figure: scores over `x`, as CSV, PNG and PDF. latent: t-SNE of "
+        "the runs' features of a data set's test images. rollout: their attention on some of these images. "
+        "computation: counts and times of the runs' models; nothing is trained for it. claims: what the paper says in "
+        "words, checked on every score of the config's tables and figures."
     )
     title: str = Field(description="As the paper numbers it.")
     caption: str = Field(description="What it shows, for a reader.")
-    runs: Runs = Field(description="The runs that it needs: the product of these axes, with each seed.")
+    runs: Runs | None = Field(
+        default=None, description="The runs that it needs: the product of these axes, with each seed."
+    )
     datasets: list[Name] = Field(default=[], description="Columns of a table; one data set for a figure.")
-    rows: list[Literal["teacher", "r", "alpha", "loss_point", "method", "components"]] = Field(
-        default=[], description="A table's row labels, outermost first; components: what Table 1 ticks."
+    rows: list[Literal["teacher", "r", "alpha", "loss_point", "method", "components", "venue"]] = Field(
+        default=[],
+        description="A table's row labels, outermost first; components: what Table 1 ticks; venue: where the method "
+        "was published.",
     )
     x: Literal["k", "alpha"] | None = Field(default=None, description="A figure's horizontal axis.")
+    images: Positive | None = Field(default=None, description="How many images a rollout shows.")
+    paper_table: Positive | None = Field(default=None, description="The paper's table that it regenerates.")
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Artifact:
-        if self.kind == "table" and (not self.rows or not self.datasets or self.x):
-            raise ValueError("a table needs `rows` and `datasets`, and no `x`")
-        if self.kind == "figure" and (self.rows or not self.x or len(self.datasets) != 1):
-            raise ValueError("a figure needs `x`, exactly one name in `datasets`, and no `rows`")
-        if self.kind == "computation" and (self.rows or self.x or self.datasets):
-            raise ValueError("a computation study has no `rows`, no `x` and no `datasets`")
+        needed = KEYS[self.kind]
+        for key in ("runs", "datasets", "rows", "x", "images"):
+            if key in needed and not getattr(self, key):
+                raise ValueError(f"an artifact of kind {self.kind} needs `{key}`")
+            if key not in needed and getattr(self, key):
+                raise ValueError(f"an artifact of kind {self.kind} has no `{key}`")
+        if self.kind in ("figure", "latent", "rollout") and len(self.datasets) != 1:
+            raise ValueError(f"an artifact of kind {self.kind} needs exactly one name in `datasets`")
+        if self.paper_table and self.kind != "table":
+            raise ValueError(f"an artifact of kind {self.kind} has no `paper_table`")
         return self
 
     def shown(self) -> set[str]:
         """The axes that tell its cells, or its points, apart."""
         if self.kind == "computation":
             return {"teacher", "method", "r", "k"}
+        if self.kind in ("latent", "rollout"):
+            return {"method"}
         if self.x:
             return {self.x, "r", "method"}
-        return {"method" if row == "components" else row for row in self.rows}
+        return {"method" if row in ("components", "venue") else row for row in self.rows}
 
 
 class Config(Strict):
@@ -127,24 +165,38 @@ class Config(Strict):
 
     name: Name = Field(description="The campaign's folder below results/.")
     title: str = Field(description="Of the campaign, for a reader.")
+    protocol: Protocol = Field(
+        default="paper",
+        description="Which reading of the recipe (docs/protocol.md): decides layers, loss_point, lr_scaling and "
+        "leftover of `distill`, and normalisation, where these keys are not given.",
+    )
+    normalisation: Normalisation = Field(
+        default="teacher",
+        description="Of the pixels: each teacher's own mean and std, or ImageNet's for all, as the authors' code has.",
+    )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
-        default=[0], min_length=1, description="Of initialisation and order; a run each."
+        default=[0], min_length=1, description="Of a run's initialisation and order, and of its probes'; a run each."
     )
     corpus: Corpus = Field(description="What students are distilled on, and how it is cut and recorded.")
     teachers: dict[Name, Teacher] = Field(min_length=1, description="Pre-trained models, by name.")
     datasets: dict[Name, Dataset] = Field(min_length=1, description="Sets of images, by name.")
     distill: Optimisation = Field(default=Optimisation(), description="How students are trained.")
-    probe: ProbeRecipe = Field(default=ProbeRecipe(), description="How students are scored: by linear probing.")
+    probe: ProbeSettings = Field(default=ProbeSettings(), description="How students are scored: by linear probing.")
     probe_of: dict[Name, ProbeOverride] = Field(default={}, description="Probe settings of single data sets.")
     pretraining: dict[Name, Pretraining] = Field(default={}, description="How demo teachers are trained.")
     artifacts: dict[Name, Artifact] = Field(default={}, description="Tables and figures, by name.")
     targets: list[Name] = Field(default=[], description="Artifacts that `snakemake` makes; empty: all of them.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _protocol(cls, values: Any) -> Any:
+        return with_protocol(values) if isinstance(values, dict) else values
+
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
         for key, name in [("corpus.dataset", self.corpus.dataset), *((f"probe_of.{d}", d) for d in self.probe_of)]:
             _known(key, name, self.datasets, "data set")
-        schedules: dict[str, Optimisation | ProbeRecipe] = {"distill": self.distill, "probe": self.probe}
+        schedules: dict[str, Optimisation | ProbeSettings] = {"distill": self.distill, "probe": self.probe}
         schedules |= {f"probe_of.{name}": self.probe_for(name) for name in self.probe_of}
         for key, settings in schedules.items():
             if settings.warmup_epochs > settings.epochs:
@@ -166,18 +218,28 @@ class Config(Strict):
         jobs = {
             f"{stage}_{data.job or name}" for name, data in self.datasets.items() for stage in ("features", "probe")
         }
+        entries: Mapping[str, Dataset | Teacher]
+        for key, entries in (("teachers", self.teachers), ("datasets", self.datasets)):
+            roles: list[str] = []
+            for name, entry in entries.items():
+                if entry.paper and entry.stands_for:
+                    raise ValueError(f"{key}.{name}: `paper` says that it is the paper's, so leave out `stands_for`")
+                role = entry.paper or entry.stands_for
+                if role in roles:
+                    raise ValueError(f"{key}.{name}: another is, or stands for, the paper's {role} already")
+                roles += [role] if role else []
         for name, artifact in self.artifacts.items():
             if name in RULES | jobs:
                 raise ValueError(f"artifacts.{name}: is the name of a rule; choose another")
-            self._check_runs(f"artifacts.{name}", artifact)
+            if artifact.runs:
+                self._check_runs(f"artifacts.{name}", artifact, artifact.runs)
         return self
 
-    def _check_runs(self, where: str, artifact: Artifact) -> None:
+    def _check_runs(self, where: str, artifact: Artifact, runs: Runs) -> None:
         for dataset in artifact.datasets:
             _known(f"{where}.datasets", dataset, self.datasets, "data set")
         _distinct(f"{where}.rows", list(artifact.rows))
         _distinct(f"{where}.datasets", [self.datasets[name].label for name in artifact.datasets])
-        runs = artifact.runs
         for axis in ("teacher", "method", "r", "k", "alpha", "loss_point"):
             values = list(dict.fromkeys(getattr(runs, axis)))
             if len(values) > 1 and axis not in artifact.shown():
@@ -190,6 +252,12 @@ class Config(Strict):
             if "k" not in METHODS[method].axes and artifact.x == "k":
                 ranked = ", ".join(name for name in METHODS if "k" in METHODS[name].axes)
                 raise ValueError(f"{where}.runs.method: {method} has no rank to draw over (x: k); these have: {ranked}")
+            if artifact.kind == "computation" and not METHODS[method].compares_tokens:
+                raise ValueError(f"{where}.runs.method: {method} is not counted; take methods that compare tokens")
+            for teacher in runs.teacher:
+                pool = self.teachers[teacher].architecture.global_pool if teacher in self.teachers else ""
+                if pool == "avg" and METHODS[method].objective.startswith("deit"):
+                    raise ValueError(f"{where}.runs.method: {method} needs a class token, and {teacher} pools patches")
         ticks = [components(method) for method in dict.fromkeys(runs.method)]
         if "components" in artifact.rows and len(set(ticks)) < len(ticks):
             raise ValueError(f"{where}.rows: `components` cannot tell {', '.join(runs.method)} apart; use `method`")
@@ -228,17 +296,43 @@ class Config(Strict):
         """The artifacts to make."""
         return {name: self.artifacts[name] for name in self.targets or self.artifacts}
 
-    def probe_for(self, dataset: str) -> ProbeRecipe:
+    def probe_for(self, dataset: str) -> ProbeSettings:
         """The probe of a data set: ``probe`` with what ``probe_of`` changes."""
         override = self.probe_of.get(dataset, ProbeOverride()).model_dump(exclude_none=True)
-        return ProbeRecipe.model_validate({**self.probe.model_dump(), **override})
+        return ProbeSettings.model_validate({**self.probe.model_dump(), **override})
 
-    def runs_of(self, artifact: str) -> list[RunSpec]:
-        """The runs that an artifact needs, each once. A loss point that is the config's own is not named."""
-        found = expand(self.artifacts[artifact].runs.model_dump(), self.seeds)
+    def pixel_statistics(self, teacher: str) -> tuple[Triple, Triple]:
+        """Mean and standard deviation that a teacher's, and its students', input is normalised with."""
+        if self.normalisation == "imagenet":
+            return IMAGENET_MEAN, IMAGENET_STD
+        return self.teachers[teacher].mean, self.teachers[teacher].std
+
+    def _shapes(self, artifact: str) -> list[RunSpec]:
+        """The runs of an artifact, with seed 0 for all. A loss point that is the config's own is not named."""
+        runs = self.artifacts[artifact].runs
+        found = expand(runs.model_dump(exclude={"seeds"}), [0]) if runs else []
         return union(
             [replace(run, loss_point=None) if run.loss_point == self.loss_point(run.method) else run] for run in found
         )
+
+    @cached_property
+    def _seeds(self) -> dict[RunSpec, list[int]]:
+        """Of each run, the seeds of all artifacts that name it, chosen or not."""
+        seeds: dict[RunSpec, set[int]] = defaultdict(set)
+        for name, artifact in self.artifacts.items():
+            for shape in self._shapes(name):
+                seeds[shape].update((artifact.runs and artifact.runs.seeds) or self.seeds)
+        return {shape: sorted(found) for shape, found in seeds.items()}
+
+    def runs_of(self, artifact: str) -> list[RunSpec]:
+        """The runs that an artifact needs, each once; claims need those of every table and figure."""
+        if self.artifacts[artifact].kind == "claims":
+            return union(self.runs_of(name) for name in self.scored() if name != artifact)
+        return union([replace(shape, seed=seed) for seed in self._seeds[shape]] for shape in self._shapes(artifact))
+
+    def scored(self) -> list[str]:
+        """The artifacts that print scores."""
+        return [name for name, artifact in self.artifacts.items() if artifact.kind in ("table", "figure")]
 
     def loss_point(self, method: str) -> LossPoint:
         """Where a method's tokens are compared when its run does not say."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib as mpl
@@ -65,13 +66,18 @@ def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
 def write_figure(
     scores: pd.DataFrame, recipe: ArtifactRecipe, csv: str | Path, png: str | Path, pdf: str | Path
 ) -> None:
-    """Write the points as CSV, and the figure as PNG (200 dpi) and vector PDF (fonts embedded, no date)."""
+    """Write the points as CSV, and the figure as PNG and PDF."""
     points = tidy_figure(scores, recipe)
     with atomic_write(csv) as temporary:
         points.to_csv(temporary, index=False, float_format="%.6g")
+    save_figure(lambda: draw(points, recipe), png, pdf)
+
+
+def save_figure(draw: Callable[[], Figure], png: str | Path, pdf: str | Path) -> None:
+    """Write what ``draw`` draws as PNG and as PDF: vector, fonts embedded, no date; rasters in either at 200 dpi."""
     with mpl.rc_context({"font.size": 9, "axes.titlesize": 10, "pdf.fonttype": 42}):
-        figure = draw(points, recipe)
+        figure = draw()
         with atomic_write(png) as temporary:
             figure.savefig(temporary, format="png", dpi=200)
         with atomic_write(pdf) as temporary:
-            figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})
+            figure.savefig(temporary, format="pdf", dpi=200, metadata={"CreationDate": None})

@@ -13,28 +13,32 @@ from wecolora.errors import BadInput
 from wecolora.methods import METHODS, LossPoint
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class RunSpec:
-    """One distilled student. An axis that its method does not use is None."""
+    """One distilled student, or a teacher probed as it is. An axis that its method does not use is None (r: 1)."""
 
     teacher: str
     method: str
-    r: int
-    k: int | None
-    alpha: float
-    seed: int
+    r: int = 1
+    k: int | None = None
+    alpha: float | None = None
+    seed: int | None = None
     loss_point: LossPoint | None = None  # None: the config's
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise BadInput(f"method {self.method!r}: unknown; known are {', '.join(METHODS)}.")
-        if "k" not in METHODS[self.method].axes:
-            object.__setattr__(self, "k", None)
-        elif self.k is None:
-            raise BadInput(f"method {self.method}: needs a rank k.")
+        axes = METHODS[self.method].axes
+        for axis, unused in (("r", 1), ("k", None), ("alpha", None), ("seed", None), ("loss_point", None)):
+            if axis not in axes:
+                object.__setattr__(self, axis, unused)
+            elif axis != "loss_point" and getattr(self, axis) is None:
+                raise BadInput(f"method {self.method}: needs {'a rank k' if axis == 'k' else axis}.")
 
     def slug(self) -> str:
         """The run's name below its teacher, e.g. ``wecolora_r2_k128_a1_s0``; parse() reads it back."""
+        if not METHODS[self.method].axes:
+            return self.method
         alpha = format(Decimal(repr(self.alpha)).normalize(), "f")
         rank = "" if self.k is None else f"_k{self.k}"
         point = "" if self.loss_point is None else f"_{self.loss_point}"
@@ -43,6 +47,8 @@ class RunSpec:
     @classmethod
     def parse(cls, teacher: str, slug: str) -> RunSpec:
         """The run of that name; refuses what slug() does not write."""
+        if slug in METHODS and not METHODS[slug].axes:
+            return cls(teacher, slug)
         match = re.fullmatch(r"(\w+?)_r(\d+)(?:_k(\d+))?_a(\d+(?:\.\d+)?)_s(\d+)(?:_(before_norm|after_norm))?", slug)
         if match:
             method, r, k, alpha, seed, point = match.groups()

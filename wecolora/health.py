@@ -54,9 +54,10 @@ def probe_signs(
         worst, low = max(rises)
         signs.append(f"probe unstable: its loss rose to {worst:.4g} from {low:.4g}; lower probe.base_lr")
     poor = score < POOR_AUC if metric == "mean AUC" else score < POOR_TOP1 * largest_class
-    if history and poor and history[-1]["relative_loss"] < GOOD_LOSS:
+    relative = history[-1]["relative_loss"] if history else None
+    if poor and relative is not None and relative < GOOD_LOSS:
         signs.append(
-            f"good loss, poor probe: the loss is {history[-1]['relative_loss']:.2f} of the teacher's deviation, but "
+            f"good loss, poor probe: the loss is {relative:.2f} of the teacher's deviation, but "
             f"the {metric} is {score:.1f}"
         )
     return signs

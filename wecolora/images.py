@@ -41,6 +41,21 @@ class Index:
         """Positions of the images of a split."""
         return [position for position, part in enumerate(self.split) if part == split]
 
+    def single_labels(self, positions: Sequence[int]) -> list[int]:
+        """The class number of each of these images; BadInput where one has none, or several."""
+        if self.multilabel or any(len(self.labels[position]) != 1 for position in positions):
+            raise BadInput(
+                f"data set {self.name}: has no single label an image, which a method needs that reads labels."
+            )
+        return [self.labels[position][0] for position in positions]
+
+    def examples(self, split: str, count: int) -> list[int]:
+        """Positions of that many labelled images of a split, drawn with a fixed seed, one a class where classes allow."""
+        drawn = np.random.default_rng(0).permutation(self.rows(split)).tolist()
+        first = {tuple(self.labels[position]): position for position in reversed(drawn)}
+        different = set(first.values())
+        return sorted(drawn, key=lambda position: position not in different)[:count]
+
     def image(self, position: int) -> Image.Image:
         """The picture at a position, as RGB."""
         path = Path(self.root) / self.paths[position]

@@ -1,7 +1,8 @@
-"""The methods: one entry each, saying how the student starts, what trains and where the loss compares.
+"""The methods: one entry each, saying how the student starts, what trains and what its loss compares.
 
-Adding a method takes one entry here, and in wecolora/distill.py only what no entry so far has needed.
-No torch here: the Snakefile reads the axes that a method uses.
+Adding a method takes one entry here, and an objective of its own (wecolora/objectives.py and its neighbours) only where
+no entry so far has that loss. What the paper leaves open of the methods that it compares with, and what is chosen here,
+stands in docs/methods.md. No torch here: the Snakefile reads the axes that a method uses.
 """
 
 from __future__ import annotations
@@ -10,43 +11,72 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Axis = Literal["r", "k", "alpha", "seed"]
+Axis = Literal["r", "k", "alpha", "seed", "loss_point"]
 LossPoint = Literal["before_norm", "after_norm"]
 
 
 @dataclass(frozen=True)
 class Method:
     """How a student starts: ``copy`` (every r-th block of the teacher), ``first`` (its first floor(L / r) blocks) or
-    ``random``; what trains: all parameters, or only the adapters of that target set."""
+    ``random``; what trains: all parameters, only the adapters of that target set, or nothing (the teacher itself)."""
 
     label: str
     start: Literal["copy", "first", "random"]
-    trains: Literal["all", "enhanced", "qv"]
-    # What the authors' published code does; the paper does not say (see docs of `loss_point` in the config).
-    authors_loss_point: LossPoint
+    trains: Literal["all", "enhanced", "qv", "nothing"]
+    # l1: equation 5 on the last block's tokens; l1_kl: half of it and half the divergence of the channels, an option of
+    # the authors' code; blocks: equation 5 after every block. The others are those methods' own.
+    objective: Literal[
+        "l1", "l1_kl", "blocks", "deit", "deit_hard", "deit_soft", "minivit", "minivit_depth", "dmae"
+    ] = "l1"
+    # Where the authors' published code compares tokens; the paper does not say (see `loss_point` in the config).
+    authors_loss_point: LossPoint = "after_norm"
     adapter: Literal["lora", "dora"] = "lora"
-    # l1: equation 5; l1_kl: half of it and half the divergence of the channels, an option of the authors' code.
-    loss: Literal["l1", "l1_kl"] = "l1"
-    # The last block's tokens, or those of every block against the teacher's block r * l: such a teacher runs online.
-    compares: Literal["last", "blocks"] = "last"
+    venue: str = "-"
 
     @property
     def axes(self) -> tuple[Axis, ...]:
         """The axes that change a student of this method; the others are dropped from a run before it is named."""
-        return ("r", "alpha", "seed") if self.trains == "all" else ("r", "k", "alpha", "seed")
+        if self.trains == "nothing":
+            return ()
+        rank: tuple[Axis, ...] = () if self.trains == "all" else ("k",)
+        point: tuple[Axis, ...] = ("loss_point",) if self.compares_tokens else ()
+        return ("r", *rank, "alpha", "seed", *point)
+
+    @property
+    def compares_tokens(self) -> bool:
+        """Whether its loss is a distance of the tokens, which can be taken before or after the final norm."""
+        return self.objective in ("l1", "l1_kl", "blocks")
+
+    @property
+    def online(self) -> bool:
+        """Whether its teacher must run in every step: a cache holds the last block's tokens of whole images alone."""
+        return self.objective in ("blocks", "minivit", "minivit_depth", "dmae")
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether it learns from the corpus's labels, too."""
+        return self.objective in ("deit_hard", "deit_soft")
 
 
 METHODS: dict[str, Method] = {
-    "scratch_kd": Method("Scratch KD", "random", "all", "after_norm"),
+    "teacher": Method("Teacher", "copy", "nothing"),  # probed as it is: the upper bound of Table 2
+    "scratch_kd": Method("Scratch KD", "random", "all"),
     # The reference of depth pruning: what copying every r-th block adds to copying the first ones.
-    "top_kd": Method("Top pruning + KD", "first", "all", "after_norm"),
-    "weco_kd": Method("WeCo+KD", "copy", "all", "after_norm"),
-    "weco_lora_qv": Method("WeCo+LoRA (Q, V)", "copy", "qv", "before_norm"),
+    "top_kd": Method("Top pruning + KD", "first", "all"),
+    "dmae": Method("DMAE", "random", "all", "dmae", venue="CVPR 2023"),
+    "deit": Method("DeiT, no labels", "random", "all", "deit", venue="ICML 2021"),
+    "deit_hard": Method("DeiT, hard", "random", "all", "deit_hard", venue="ICML 2021"),
+    "deit_soft": Method("DeiT, soft", "random", "all", "deit_soft", venue="ICML 2021"),
+    # The paper's r = 2 may mean the size of the other students, or their depth.
+    "minivit": Method("MiniViT, r applications", "copy", "all", "minivit", venue="CVPR 2022"),
+    "minivit_depth": Method("MiniViT, one application", "copy", "all", "minivit_depth", venue="CVPR 2022"),
+    "weco_kd": Method("WeCo+KD", "copy", "all"),
+    "weco_lora_qv": Method("WeCo+LoRA (Q, V)", "copy", "qv", authors_loss_point="before_norm"),
     # A method of the paper's later versions; the magnitudes train too.
-    "weco_dora": Method("WeCo+DoRA", "copy", "enhanced", "after_norm", adapter="dora"),
-    "wecolora": Method("WeCoLoRA", "copy", "enhanced", "before_norm"),
-    "wecolora_kl": Method("WeCoLoRA, L1 + KL", "copy", "enhanced", "before_norm", loss="l1_kl"),
-    "wecolora_blocks": Method("WeCoLoRA, every block", "copy", "enhanced", "before_norm", compares="blocks"),
+    "weco_dora": Method("WeCo+DoRA", "copy", "enhanced", adapter="dora"),
+    "wecolora": Method("WeCoLoRA", "copy", "enhanced", authors_loss_point="before_norm"),
+    "wecolora_kl": Method("WeCoLoRA, L1 + KL", "copy", "enhanced", "l1_kl", "before_norm"),
+    "wecolora_blocks": Method("WeCoLoRA, every block", "copy", "enhanced", "blocks", "before_norm"),
 }
 
 # What Table 1 ticks in the place of a method's name.

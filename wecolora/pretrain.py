@@ -122,7 +122,8 @@ def augment(images: Tensor, kind: Literal["weak", "strong", "mixed"], generator:
 
 
 def pretrain(images: Tensor, labels: Tensor, recipe: PretrainRecipe, log: Callable[[str], None]) -> VisionTransformer:
-    """Train a backbone from scratch on images (n, H, W, 3) uint8 with labels (n,), which only ``supervised`` reads."""
+    """Train a backbone from scratch on images (n, H, W, 3) uint8 with labels (n,), which only ``supervised`` reads, and
+    whose head it keeps."""
     training = recipe.training
     torch.manual_seed(training.seed)
     generator = torch.Generator().manual_seed(training.seed)
@@ -152,4 +153,6 @@ def pretrain(images: Tensor, labels: Tensor, recipe: PretrainRecipe, log: Callab
             optimiser.step()
             total += loss.item()
         log(f"epoch {epoch + 1}/{training.epochs}: loss {total / steps:.4f}, {time.time() - start:.0f} s")
+    if isinstance(model, Classifier):
+        backbone.head = model.head
     return backbone.eval()

@@ -40,6 +40,12 @@ Positive = Annotated[int, Field(gt=0, strict=True)]
 AboveZero = Annotated[float, Field(gt=0)]
 
 
+PaperTeacher = Literal["vitb_sup", "vitb_mae"]
+PaperDataset = Literal["imagenet1k", "chestxray14", "inat19", "resisc45", "cifar100"]
+IS_PAPERS = "It is this one of the paper's: published scores and differences stand beside its own."
+STANDS_FOR = "It stands for this one of the paper's, in miniature: orderings are compared, and no scores."
+
+
 class Dataset(Strict):
     """Where the images of a data set come from."""
 
@@ -61,6 +67,12 @@ class Dataset(Strict):
         description="Data sets that name the same job share one feature job and one probe job a run: less start-up "
         "where they are small; a change to one then reruns them all. Empty: jobs of its own.",
     )
+    paper: PaperDataset | None = Field(default=None, description=IS_PAPERS)
+    stands_for: PaperDataset | None = Field(default=None, description=STANDS_FOR)
+
+    def of_images(self) -> Dataset:
+        """Without what says nothing about its images."""
+        return self.model_copy(update={"job": "", "label": "", "paper": None, "stands_for": None})
 
 
 class Architecture(Strict):
@@ -98,6 +110,8 @@ class Teacher(Strict):
     std: tuple[AboveZero, AboveZero, AboveZero] = Field(
         default=(0.5, 0.5, 0.5), description="Pixel standard deviation, likewise."
     )
+    paper: PaperTeacher | None = Field(default=None, description=IS_PAPERS)
+    stands_for: PaperTeacher | None = Field(default=None, description=STANDS_FOR)
 
 
 class Pretraining(Strict):
@@ -215,7 +229,7 @@ class DistillRecipe(Strict):
     lr: float
     weight_decay: float
     layers: Literal["paper", "authors_code"] | list[int]
-    loss_point: LossPoint
+    loss_point: LossPoint | None  # None: the method's loss compares no tokens
     online: bool
     revision: int
 
@@ -244,7 +258,7 @@ class FeatureRecipe(Strict):
     revision: int
 
 
-class ProbeRecipe(Strict):
+class ProbeSettings(Strict):
     """Linear probing by LARS; lr is base_lr x batch / 256."""
 
     epochs: Positive = Field(default=90, description="Passes over the training features.")
@@ -254,7 +268,12 @@ class ProbeRecipe(Strict):
     momentum: float = Field(default=0.9, ge=0, lt=1, description="LARS momentum.")
     trust: float = Field(default=0.001, gt=0, description="LARS trust coefficient.")
     drop_last: bool = Field(default=True, description="Drop an epoch's incomplete last batch.")
-    seed: int = Field(default=0, description="Of the initial weights and of the order of the features.")
+
+
+class ProbeRecipe(ProbeSettings):
+    """One probe. The seed, of the initial weights and of the order of the features, is its run's."""
+
+    seed: int = 0
 
 
 class ProbeJob(Strict):
@@ -314,4 +333,49 @@ class ArtifactRecipe(Strict):
     datasets: dict[str, str]
     teachers: dict[str, str]
     methods: list[str]
+    # Which of these are, or stand for, which of the paper's; those that are; and the paper's table of them.
+    paper_teachers: dict[str, PaperTeacher] = {}
+    paper_datasets: dict[str, PaperDataset] = {}
+    exact_teachers: list[str] = []
+    exact_datasets: list[str] = []
+    paper_table: int | None = None
+    images: int = 0  # how many a rollout shows
     revision: int
+
+
+class ReportArtifact(Strict):
+    """A finished artifact: its files, in the order of workflow.FILES, and how a table's rows are labelled."""
+
+    kind: Literal["table", "figure", "latent", "rollout", "computation", "claims"]
+    title: str
+    caption: str
+    files: list[str]
+    recipe: ArtifactRecipe | None
+
+
+class ReportRecipe(Strict):
+    """The page that shows a campaign."""
+
+    title: str
+    artifacts: dict[str, ReportArtifact]
+    revision: int
+
+
+class ClaimsRecipe(Strict):
+    """Which teacher and data set of a campaign stands for which of the paper's, and the width of its teachers."""
+
+    title: str
+    caption: str
+    teachers: dict[str, PaperTeacher]
+    datasets: dict[str, PaperDataset]
+    widths: dict[str, Positive]
+    revision: int
+
+    @model_validator(mode="after")
+    def _one_each(self) -> ClaimsRecipe:
+        for part in (self.teachers, self.datasets):
+            if len(set(part.values())) < len(part):
+                raise ValueError(f"two stand for the same of the paper's: {part}")
+        if missing := self.teachers.keys() - self.widths.keys():
+            raise ValueError(f"widths: none for {', '.join(sorted(missing))}")
+        return self

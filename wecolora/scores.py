@@ -11,7 +11,7 @@ import pandas as pd
 from wecolora.errors import BadInput
 
 AXES = ["teacher", "method", "r", "k", "alpha", "loss_point", "seed", "dataset"]
-COLUMNS = [*AXES, "metric", "last", "best", "best_epoch", "n_train", "n_test", "student_sha256", "signs"]
+COLUMNS = [*AXES, "slug", "metric", "last", "best", "best_epoch", "n_train", "n_test", "student_sha256", "signs"]
 
 
 def read_scores(paths: Iterable[str | Path]) -> pd.DataFrame:
@@ -24,7 +24,7 @@ def read_scores(paths: Iterable[str | Path]) -> pd.DataFrame:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{path}: is no score file ({error!r}); delete it to probe again.") from error
         rows.append({**row, "signs": "; ".join(row["signs"])})
-    frame = pd.DataFrame(rows, columns=COLUMNS).astype({"k": "Int64"})
+    frame = pd.DataFrame(rows, columns=COLUMNS).astype({"k": "Int64", "alpha": "float64", "seed": "Int64"})
     return frame.sort_values(AXES, kind="stable", ignore_index=True)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wecolora.cache import CacheReader, view_pixels
 from wecolora.images import Index
-from wecolora.vit import VisionTransformer, block_outputs, normalise, tokens_before_norm
+from wecolora.vit import VisionTransformer, normalise, tokens_before_norm
 
 Triple = tuple[float, float, float]
 
@@ -21,8 +21,7 @@ class Source(Protocol):
     """Images in subset order, any of them in any view."""
 
     def batch(self, rows: Sequence[int], view: int) -> tuple[Tensor, Tensor]:
-        """(pixels (n, size, size, 3) uint8, teacher tokens before the final norm (n, tokens, width) float); of several
-        blocks: (n, blocks, tokens, width)."""
+        """(pixels (n, size, size, 3) uint8, teacher tokens before the final norm (n, tokens, width) float)."""
 
 
 class CachedSource:
@@ -37,33 +36,30 @@ class CachedSource:
 
 
 class OnlineSource:
-    """Decodes the images and runs the teacher in every step: no disk, more compute. ``blocks``: whose outputs are
-    wanted, 0-based; None: the last block's alone, as a cache holds it."""
+    """Decodes the images and runs the teacher in every step: no disk, more compute. ``teacher`` None: gives pixels and
+    no tokens, for a method whose objective runs the teacher itself."""
 
     def __init__(
         self,
         index: Index,
         positions: Sequence[int],
-        teacher: VisionTransformer,
+        teacher: VisionTransformer | None,
         mean: Triple,
         std: Triple,
         seed: int,
         size: int,
         device: str = "cpu",
-        blocks: Sequence[int] | None = None,
     ) -> None:
-        self.index, self.positions, self.teacher = index, positions, teacher.to(device)
+        self.index, self.positions, self.teacher = index, positions, teacher and teacher.to(device)
         self.mean, self.std, self.seed, self.size, self.device = mean, std, seed, size, device
-        self.blocks = blocks
 
     @torch.no_grad()
     def batch(self, rows: Sequence[int], view: int) -> tuple[Tensor, Tensor]:
         crops = [view_pixels(self.index, self.positions[row], [view], self.seed, self.size)[0] for row in rows]
         pixels = torch.from_numpy(np.stack(crops)).to(self.device)
-        inputs = normalise(pixels, self.mean, self.std)
-        if self.blocks is None:
-            return pixels, tokens_before_norm(self.teacher, inputs)
-        return pixels, torch.stack(block_outputs(self.teacher, inputs, self.blocks), 1)
+        if self.teacher is None:
+            return pixels, torch.empty(0)
+        return pixels, tokens_before_norm(self.teacher, normalise(pixels, self.mean, self.std))
 
 
 def prefetched(source: Source, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:

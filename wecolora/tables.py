@@ -2,38 +2,103 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from wecolora.files import atomic_write
 from wecolora.methods import COMPONENTS, METHODS
+from wecolora.published import published
 from wecolora.recipes import ArtifactRecipe
 from wecolora.scores import over_seeds
 
-TITLES = {"teacher": "Teacher", "r": "r", "alpha": "alpha", "loss_point": "Tokens compared", "method": "Method"}
+TITLES = {
+    "teacher": "Teacher",
+    "r": "r",
+    "alpha": "alpha",
+    "loss_point": "Tokens compared",
+    "method": "Method",
+    "venue": "Venue",
+}
 LOSS_POINTS = {"before_norm": "before the norm", "after_norm": "after the norm"}
 
 
 def tidy_table(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
-    """One row a cell: its axes, mean, std and number of seeds, and whether it is the best of its group.
+    """One row a cell: its axes, mean, std and number of seeds, the slugs of its runs (by seed, joined by spaces), and
+    whether it is the best of its group.
 
     A group is what shares every row label but the method, in one data set; equal values, as printed with one decimal,
     are best together (as in the paper's tables).
     """
-    axes = ["teacher", "r", "k", "alpha", "loss_point", "method"]
-    table = over_seeds(scores, [*axes, "dataset", "metric"])
+    axes = ["teacher", "r", "k", "alpha", "loss_point", "method", "dataset", "metric"]
+    scores = scores.sort_values("seed", kind="stable")
+    table = over_seeds(scores, axes)
+    table["runs"] = scores.groupby(axes, dropna=False, sort=False)["slug"].agg(" ".join).to_numpy()
     group = [axis for axis in ("teacher", "r", "alpha", "loss_point") if axis in recipe.rows] + ["dataset"]
     printed = table["mean"].map(lambda mean: float(f"{mean:.1f}"))  # round(1) differs from it where a 5 is cut
-    table["best"] = printed == printed.groupby([table[name] for name in group]).transform("max")
+    ranked = printed.where(~table["method"].map(_is_teacher))  # an upper bound, and no contestant
+    table["best"] = ranked == ranked.groupby([table[name] for name in group]).transform("max")
+    table["published"] = [_published(cell, recipe) for cell in table.to_dict("records")]
+    table["difference"] = table["mean"] - table["published"]
     rank = {name: {value: place for place, value in enumerate(order)} for name, order in _orders(recipe).items()}
-    keys = [axis if axis != "components" else "method" for axis in recipe.rows] + ["dataset"]
+    keys = [*_axes(recipe), "dataset"]
     return table.sort_values(
         keys,
         key=lambda column: column.map(rank[str(column.name)]) if column.name in rank else column,
         ignore_index=True,
     )
+
+
+def _axes(recipe: ArtifactRecipe) -> list[str]:
+    """The axes behind the row labels, each once."""
+    return list(dict.fromkeys("method" if row in ("components", "venue") else row for row in recipe.rows))
+
+
+def _is_teacher(method: str) -> bool:
+    return METHODS[method].trains == "nothing"
+
+
+def _published(cell: Mapping[Any, Any], recipe: ArtifactRecipe) -> float | None:
+    """The paper's score, where teacher and data set are the paper's own."""
+    if cell["teacher"] not in recipe.exact_teachers or cell["dataset"] not in recipe.exact_datasets:
+        return None
+    return _of_paper(cell, recipe)
+
+
+def _of_paper(cell: Mapping[Any, Any], recipe: ArtifactRecipe) -> float | None:
+    """The paper's score of what this cell is, or stands for."""
+    teacher, dataset = recipe.paper_teachers.get(cell["teacher"]), recipe.paper_datasets.get(cell["dataset"])
+    if teacher is None or dataset is None:
+        return None
+    alpha = None if pd.isna(cell["alpha"]) else cell["alpha"]
+    return published(teacher, cell["r"], cell["method"], alpha, dataset, recipe.paper_table)
+
+
+def notes(table: pd.DataFrame, recipe: ArtifactRecipe) -> list[str]:
+    """What a reader must know besides the caption: what stands in brackets, and how many of the paper's orderings of
+    two methods, in one column and group, the table repeats (values as printed; the paper's ties are left out)."""
+    found = []
+    if table["published"].notna().any():
+        found.append("In brackets: the published score, and the difference from it.")
+    cells = [{**cell, "paper": _of_paper(cell, recipe)} for cell in table.to_dict("records")]
+    cells = [cell for cell in cells if cell["paper"] is not None and not _is_teacher(cell["method"])]
+    same = level = pairs = 0
+    for one, other in itertools.combinations(cells, 2):
+        ahead = np.sign(one["paper"] - other["paper"])
+        if ahead and all(one[axis] == other[axis] for axis in ("teacher", "r", "alpha", "dataset")):
+            pairs += 1
+            here = np.sign(float(f"{one['mean']:.1f}") - float(f"{other['mean']:.1f}"))
+            same += here == ahead
+            level += here == 0
+    if pairs:
+        levels = f" (level in {level})" if level else ""
+        found.append(f"Of the paper's {pairs} orderings of two methods in a column, {same} hold here{levels}.")
+    return found
 
 
 def _orders(recipe: ArtifactRecipe) -> dict[str, list[str]]:
@@ -45,28 +110,46 @@ def _orders(recipe: ArtifactRecipe) -> dict[str, list[str]]:
     }
 
 
-def printed_table(table: pd.DataFrame, recipe: ArtifactRecipe, bold: str = "**{}**") -> pd.DataFrame:
-    """The table as strings, a column a data set; a row label is printed once for the rows that share it."""
+def cell_text(cell: dict[Any, Any]) -> str:
+    """A row of the tidy table as printed: its mean, with its deviation where there are several seeds."""
+    text = f"{cell['mean']:.1f}" + (f" ± {cell['std']:.1f}" if cell["seeds"] > 1 else "")
+    return text if pd.isna(cell["published"]) else f"{text} ({cell['published']:.1f}; {cell['difference']:+.1f})"
+
+
+def _markdown_cell(cell: dict[Any, Any]) -> str:
+    return f"**{cell_text(cell)}**" if cell["best"] else cell_text(cell)
+
+
+def _latex_cell(cell: dict[Any, Any]) -> str:
+    return f"\\textbf{{{cell_text(cell)}}}" if cell["best"] else cell_text(cell)
+
+
+def printed_table(
+    table: pd.DataFrame, recipe: ArtifactRecipe, render: Callable[[dict[Any, Any]], str] = _markdown_cell
+) -> pd.DataFrame:
+    """The table as strings, a column a data set; a row label is printed once for the rows that share it. ``render``
+    turns a row of the tidy table into its cell."""
     metric = dict(zip(table["dataset"], table["metric"], strict=True))
     columns = {name: f"{label} ({metric[name]})" for name, label in recipe.datasets.items()}
-    axes = [axis if axis != "components" else "method" for axis in recipe.rows]
+    axes = _axes(recipe)
     rows = []
     last: tuple[object, ...] = ()
-    for key, cells in table.groupby(axes, sort=False):
+    for key, cells in table.groupby(axes, sort=False, dropna=False):
         row: dict[str, str] = {}
         same = True
-        for place, (axis, value) in enumerate(zip(recipe.rows, key, strict=True)):
+        for axis in recipe.rows:
+            place = axes.index("method" if axis in ("components", "venue") else axis)
+            value = key[place]
             same = same and place < len(last) and last[place] == value
             if axis == "components":
                 row |= {title: "✓" if has(str(value)) else "✗" for title, has in COMPONENTS.items()}
             else:
                 row[TITLES[axis]] = "" if same else _label(axis, value, recipe)
         for cell in cells.to_dict("records"):
-            text = f"{cell['mean']:.1f}" + (f" ± {cell['std']:.1f}" if cell["seeds"] > 1 else "")
-            row[columns[str(cell["dataset"])]] = bold.format(text) if cell["best"] else text
+            row[columns[str(cell["dataset"])]] = render(cell)
         rows.append(row)
         last = key
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, dtype=object)  # as rendered: pandas' own strings would be plain ones
 
 
 def _label(axis: str, value: object, recipe: ArtifactRecipe) -> str:
@@ -74,6 +157,10 @@ def _label(axis: str, value: object, recipe: ArtifactRecipe) -> str:
         return recipe.teachers[str(value)]
     if axis == "method":
         return METHODS[str(value)].label
+    if axis == "venue":
+        return METHODS[str(value)].venue
+    if value != value:  # nan: the teacher has no alpha
+        return "-"
     if axis == "loss_point":
         return LOSS_POINTS[str(value)]
     return f"{value:g}%" if axis == "alpha" else str(value)
@@ -88,23 +175,25 @@ def write_table(
         table.to_csv(temporary, index=False, float_format="%.6g")
     printed = printed_table(table, recipe)
     with atomic_write(markdown) as temporary:
-        temporary.write_text(f"**{recipe.title}.** {recipe.caption}\n\n{printed.to_markdown(index=False)}\n")
+        parts = [f"**{recipe.title}.** {recipe.caption}", printed.to_markdown(index=False), *notes(table, recipe)]
+        temporary.write_text("\n\n".join(parts) + "\n")
     with atomic_write(latex) as temporary:
-        temporary.write_text(_latex(printed_table(table, recipe, bold="\\textbf{{{}}}"), recipe))
+        caption = " ".join([f"{recipe.title}. {recipe.caption}", *notes(table, recipe)])
+        temporary.write_text(_latex(printed_table(table, recipe, _latex_cell), recipe, caption))
 
 
 def _escape(text: str) -> str:
     return re.sub(r"[%&_#]", r"\\\g<0>", text).replace("±", r"$\pm$")
 
 
-def _latex(printed: pd.DataFrame, recipe: ArtifactRecipe) -> str:
+def _latex(printed: pd.DataFrame, recipe: ArtifactRecipe, caption: str) -> str:
     marks = {"✓": r"\checkmark", "✗": r"$\times$"}
     escaped = printed.map(lambda cell: marks.get(cell, _escape(cell)))
     escaped.columns = pd.Index([_escape(name).replace("alpha", r"$\alpha$") for name in printed.columns])
     return escaped.style.hide(axis="index").to_latex(
         hrules=True,
         column_format="l" * len(recipe.rows) + "r" * (len(printed.columns) - len(recipe.rows)),
-        caption=_escape(f"{recipe.title}. {recipe.caption}"),
+        caption=_escape(caption),
         label=f"tab:{recipe.name}",
         position_float="centering",
     )

@@ -6,42 +6,79 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
+from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from wecolora.attention import TransformedAttention
 from wecolora.errors import BadInput
 from wecolora.files import atomic_write
 
+Form = Literal["plain", "distilled", "transformed"]
 
-def build(architecture: dict[str, Any], depth: int | None = None) -> VisionTransformer:
-    """A VisionTransformer without a head, from timm's own keyword arguments; ``depth`` replaces the given depth."""
+
+def build(architecture: dict[str, Any], depth: int | None = None, form: Form = "plain") -> VisionTransformer:
+    """A VisionTransformer without a head, from timm's own keyword arguments; ``depth`` replaces the given depth.
+
+    ``distilled``: timm's own with a distillation token (DeiT). ``transformed``: with transforms over the heads of its
+    attention (MiniViT), which no model of timm has.
+    """
     arguments = {"num_classes": 0, **architecture}
     if depth is not None:
         arguments["depth"] = depth
-    return VisionTransformer(**arguments)
+    model = VisionTransformerDistilled(**arguments) if form == "distilled" else VisionTransformer(**arguments)
+    if form == "transformed":
+        for block in model.blocks:
+            block.attn = TransformedAttention(model.embed_dim, architecture["num_heads"])
+    return model
 
 
-def load(architecture: dict[str, Any], weights: str | Path, depth: int | None = None) -> VisionTransformer:
-    """The model with the weights of a safetensors file, in fp32, frozen, in eval mode; a stored head is left out.
+def load(
+    architecture: dict[str, Any],
+    weights: str | Path,
+    depth: int | None = None,
+    form: Form = "plain",
+    head: bool = False,
+) -> VisionTransformer:
+    """The model with the weights of a safetensors file, in fp32, frozen, in eval mode; a stored head is left out unless
+    ``head``.
 
     Raises BadInput when the file is missing, is no safetensors file, or does not fit the architecture.
     """
-    model = build(architecture, depth)
+    model = build(architecture, depth, form)
     try:
-        state = {name: tensor.float() for name, tensor in load_file(weights).items() if not name.startswith("head.")}
+        stored = {name: tensor.float() for name, tensor in load_file(weights).items()}
     except (OSError, SafetensorError) as error:
         raise BadInput(f"{weights}: cannot be read as safetensors weights ({error}); give a whole file.") from error
+    if head and "head.weight" in stored:
+        model.reset_classifier(len(stored["head.weight"]))
+    else:
+        stored = {name: tensor for name, tensor in stored.items() if not name.startswith("head.")}
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(stored)
     except RuntimeError as error:
         reason = str(error).split("\n\t", 1)[-1].split("\n")[0]
         raise BadInput(f"{weights}: does not fit the architecture {architecture}: {reason}") from error
     return model.requires_grad_(False).eval()
+
+
+def load_student(architecture: dict[str, Any], weights: str | Path) -> VisionTransformer:
+    """A student of that teacher's architecture, in the depth and form that its file has (see load)."""
+    try:
+        with safe_open(weights, "pt") as file:
+            names = set(file.keys())
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{weights}: cannot be read as safetensors weights ({error}); give a whole file.") from error
+    depth = len({name.split(".")[1] for name in names if name.startswith("blocks.")})
+    form: Form = "distilled" if "dist_token" in names else "plain"
+    if any(name.endswith("attn.before.weight") for name in names):
+        form = "transformed"
+    return load(architecture, weights, depth, form)
 
 
 def save_weights(
@@ -62,25 +99,19 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def stored_depth(path: str | Path) -> int:
-    """How many blocks the weights of a safetensors file have; their bytes are not read."""
-    with safe_open(path, "pt") as file:
-        return len({name.split(".")[1] for name in file.keys() if name.startswith("blocks.")})  # noqa: SIM118
-
-
-def _embedded(model: VisionTransformer, images: Tensor) -> Tensor:
-    """What enters the first block."""
+def embedded(model: VisionTransformer, images: Tensor) -> Tensor:
+    """(batch, 3, H, W) normalised images -> (batch, tokens, width): what enters the first block."""
     return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
 
 
 def tokens_before_norm(model: VisionTransformer, images: Tensor) -> Tensor:
     """(batch, 3, H, W) normalised images -> (batch, tokens, width): the last block's output, before the final norm."""
-    return model.blocks(_embedded(model, images))
+    return model.blocks(embedded(model, images))
 
 
 def block_outputs(model: VisionTransformer, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
     """(batch, 3, H, W) normalised images -> (batch, tokens, width) after each of these 0-based blocks, in order."""
-    hidden = _embedded(model, images)
+    hidden = embedded(model, images)
     found = []
     for number, block in enumerate(model.blocks):
         hidden = block(hidden)

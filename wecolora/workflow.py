@@ -17,6 +17,7 @@ from wecolora.methods import METHODS
 from wecolora.recipes import (
     ArtifactRecipe,
     CacheRecipe,
+    ClaimsRecipe,
     CompareRecipe,
     ComputationRecipe,
     DistillRecipe,
@@ -24,6 +25,9 @@ from wecolora.recipes import (
     PrepareRecipe,
     PretrainRecipe,
     ProbeJob,
+    ProbeRecipe,
+    ReportArtifact,
+    ReportRecipe,
     StudentShape,
     SubsetRecipe,
 )
@@ -31,7 +35,8 @@ from wecolora.revisions import REVISIONS
 
 FILES = {
     "table": ("tables/{}.csv", "tables/{}.md", "tables/{}.tex"),
-    "figure": ("figures/{}.csv", "figures/{}.png", "figures/{}.pdf"),
+    **dict.fromkeys(("figure", "latent", "rollout"), ("figures/{}.csv", "figures/{}.png", "figures/{}.pdf")),
+    "claims": ("claims/{}.csv", "claims/{}_comparisons.csv", "claims/{}.md"),
     "computation": ("computation/{}.csv", "computation/{}.md", "computation/{}_speed.csv"),
 }
 
@@ -48,6 +53,10 @@ class Campaign:
 
     # Which runs and files
 
+    def names_of(self, kind: str) -> str:
+        """The artifacts of a kind, as a pattern of a wildcard."""
+        return "|".join(name for name, artifact in self.config.artifacts.items() if artifact.kind == kind) or "(?!)"
+
     def probe_jobs(self) -> dict[str, list[str]]:
         """Data sets that are extracted and probed together, by the job's name."""
         # Of every artifact, chosen or not, so that other `targets` leave a job, and what it made, as they are.
@@ -60,8 +69,12 @@ class Campaign:
 
     def scores_of(self, artifact: str) -> list[str]:
         """The score files that an artifact needs."""
-        datasets = self.config.artifacts[artifact].datasets
-        return [self.score(run, dataset) for run in self.config.runs_of(artifact) for dataset in datasets]
+        entry = self.config.artifacts[artifact]
+        if entry.kind == "claims":
+            return list(dict.fromkeys(path for name in self.config.scored() for path in self.scores_of(name)))
+        if entry.kind not in ("table", "figure"):
+            return []
+        return [self.score(run, dataset) for run in self.config.runs_of(artifact) for dataset in entry.datasets]
 
     def all_scores(self) -> list[str]:
         """Each score that the chosen artifacts need, once."""
@@ -78,23 +91,57 @@ class Campaign:
     def targets(self) -> list[str]:
         """What `snakemake` makes when no target is named."""
         files = [path for name in self.config.chosen() for path in self.files_of(name)]
-        return [*files, f"{self.root}/scores.csv", f"{self.root}/config.yaml"]
+        return [*files, f"{self.root}/scores.csv", f"{self.root}/config.yaml", f"{self.root}/report.html"]
 
     def scores(self, w: Any) -> list[str]:
         """The scores of the artifact of a table or figure job."""
         return self.scores_of(w.artifact)
+
+    def report_inputs(self, w: Any) -> list[str]:
+        """The files of the chosen artifacts."""
+        return [path for name in self.config.chosen() for path in self.files_of(name)]
+
+    def student(self, w: Any) -> str:
+        """The weights of a run: its student's, or the teacher's own."""
+        return self.weights(w) if w.run == "teacher" else f"{self.root}/runs/{w.teacher}/{w.run}/student.safetensors"
+
+    def about(self, w: Any) -> list[str]:
+        """What a run's distillation says of itself; nothing of a teacher's."""
+        return [] if w.run == "teacher" else [f"{self.root}/runs/{w.teacher}/{w.run}/student.json"]
+
+    def drawn_runs(self, artifact: str) -> list[RunSpec]:
+        """Of a latent or rollout figure: one run a method, of the first seed."""
+        runs = self.config.runs_of(artifact)
+        return list({run.method: run for run in reversed(runs)}.values())[::-1]
+
+    def drawn_features(self, w: Any) -> list[str]:
+        """The features that a latent figure shows, one file a method."""
+        (dataset,) = self.config.artifacts[w.artifact].datasets
+        runs = self.drawn_runs(w.artifact)
+        return [f"{self.root}/runs/{run.teacher}/{run.slug()}/features/{dataset}.h5" for run in runs]
+
+    def drawn_students(self, w: Any) -> list[str]:
+        """The weights whose attention a rollout shows, one file a method."""
+        runs = self.drawn_runs(w.artifact)
+        return [f"{self.root}/runs/{run.teacher}/{run.slug()}/student.safetensors" for run in runs]
+
+    def drawn_index(self, w: Any) -> str:
+        """The images of a rollout."""
+        (dataset,) = self.config.artifacts[w.artifact].datasets
+        return f"{self.root}/data/{dataset}/index.parquet"
 
     def shards(self, w: Any) -> list[str]:
         """The cache shards that a run's alpha needs; none where the teacher runs online."""
         run = RunSpec.parse(w.teacher, w.run)
         if self._online(run):
             return []
+        assert run.alpha is not None
         count = math.ceil(run.alpha / self.config.corpus.shard_percent - 1e-9)
         return [f"{self.root}/teachers/{w.teacher}/cache/{shard:03d}.h5" for shard in range(count)]
 
     def _online(self, run: RunSpec) -> bool:
         """Whether a run's teacher runs in every step: by choice, or because a cache holds the last block alone."""
-        return self.config.distill.teacher == "online" or METHODS[run.method].compares == "blocks"
+        return self.config.distill.teacher == "online" or METHODS[run.method].online
 
     def weights(self, w: Any) -> str:
         """The teacher's weights file."""
@@ -104,7 +151,7 @@ class Campaign:
 
     def prepare_recipe(self, w: Any) -> str:
         """Of a data set's index."""
-        data = self.config.datasets[w.dataset].model_copy(update={"job": "", "label": ""})
+        data = self.config.datasets[w.dataset].of_images()
         folder = folder_state(data.root) if data.root else ""
         return PrepareRecipe(name=w.dataset, data=data, folder=folder, revision=REVISIONS["prepare"]).canonical()
 
@@ -122,7 +169,7 @@ class Campaign:
             mean=teacher.mean,
             std=teacher.std,
             training=training,
-            data=self.config.datasets[training.dataset],
+            data=self.config.datasets[training.dataset].of_images(),
             revision=REVISIONS["pretrain_teacher"],
         ).canonical()
 
@@ -149,13 +196,14 @@ class Campaign:
     def cache_recipe(self, w: Any) -> str:
         """Of one shard of a teacher's cache."""
         teacher, corpus = self.config.teachers[w.teacher], self.config.corpus
+        mean, std = self.config.pixel_statistics(w.teacher)
         number = int(w.shard)
         return CacheRecipe(
             teacher=w.teacher,
             corpus=corpus.dataset,
             architecture=teacher.architecture,
-            mean=teacher.mean,
-            std=teacher.std,
+            mean=mean,
+            std=std,
             seed=corpus.seed,
             views=corpus.views,
             low=number * corpus.shard_percent,
@@ -167,13 +215,16 @@ class Campaign:
         """Of one run."""
         run = RunSpec.parse(w.teacher, w.run)
         teacher, corpus, settings = self.config.teachers[run.teacher], self.config.corpus, self.config.distill
+        mean, std = self.config.pixel_statistics(run.teacher)
         scale = settings.batch * settings.accumulate / 256 if settings.lr_scaling == "linear_256" else 1.0
+        assert run.alpha is not None and run.seed is not None
+        point = run.loss_point or self.config.loss_point(run.method)
         return DistillRecipe(
             method=run.method,
             teacher=run.teacher,
             architecture=teacher.architecture,
-            mean=teacher.mean,
-            std=teacher.std,
+            mean=mean,
+            std=std,
             corpus=corpus.dataset,
             corpus_seed=corpus.seed,
             views=corpus.views,
@@ -190,41 +241,93 @@ class Campaign:
             lr=settings.lr[run.r] * scale,
             weight_decay=settings.weight_decay,
             layers=settings.layers,
-            loss_point=run.loss_point or self.config.loss_point(run.method),
+            loss_point=point if METHODS[run.method].compares_tokens else None,
             online=self._online(run),
             revision=REVISIONS["distill"],
         ).canonical()
 
     def feature_recipe(self, w: Any) -> str:
         """Of a run's features."""
-        teacher = self.config.teachers[w.teacher]
-        return FeatureRecipe(
-            architecture=teacher.architecture, mean=teacher.mean, std=teacher.std, revision=REVISIONS["features"]
-        ).canonical()
+        return self._features(w.teacher, REVISIONS["features"])
 
-    def probe_job(self, datasets: list[str]) -> ProbeJob:
+    def _features(self, teacher: str, revision: int) -> str:
+        mean, std = self.config.pixel_statistics(teacher)
+        architecture = self.config.teachers[teacher].architecture
+        return FeatureRecipe(architecture=architecture, mean=mean, std=std, revision=revision).canonical()
+
+    def probe_job(self, datasets: list[str], seed: int = 0) -> ProbeJob:
         """Of the probes of one job."""
-        recipes = {name: self.config.probe_for(name) for name in datasets}
+        settings = {name: self.config.probe_for(name).model_dump() for name in datasets}
+        recipes = {name: ProbeRecipe(**values, seed=seed) for name, values in settings.items()}
         return ProbeJob(recipes=recipes, revision=REVISIONS["probe"])
 
+    def probe_recipe(self, w: Any, datasets: list[str]) -> str:
+        """Of the probes of one run in one job; a teacher, which has no seed, is probed with 0."""
+        return self.probe_job(datasets, RunSpec.parse(w.teacher, w.run).seed or 0).canonical()
+
     def artifact_recipe(self, w: Any) -> str:
-        """Of a table or a figure: its own entry and the labels that it prints, nothing else."""
-        artifact = self.config.artifacts[w.artifact]
+        """Of a table or a figure: its own entry and what it prints, nothing else."""
+        return self._artifact(w.artifact).canonical()
+
+    def _artifact(self, name: str) -> ArtifactRecipe:
+        artifact = self.config.artifacts[name]
+        assert artifact.runs is not None
+        teachers = {name: self.config.teachers[name] for name in artifact.runs.teacher}
+        datasets = {name: self.config.datasets[name] for name in artifact.datasets}
         return ArtifactRecipe(
-            name=w.artifact,
+            name=name,
             title=artifact.title,
             caption=artifact.caption,
             rows=list(artifact.rows),
             x=artifact.x,
-            datasets={name: self.config.datasets[name].label for name in artifact.datasets},
-            teachers={name: self.config.teachers[name].label for name in artifact.runs.teacher},
+            datasets={name: entry.label for name, entry in datasets.items()},
+            teachers={name: entry.label for name, entry in teachers.items()},
             methods=artifact.runs.method,
+            paper_teachers=_roles(teachers),
+            paper_datasets=_roles(datasets),
+            exact_teachers=[name for name, entry in teachers.items() if entry.paper],
+            exact_datasets=[name for name, entry in datasets.items() if entry.paper],
+            paper_table=artifact.paper_table,
+            images=artifact.images or 0,
             revision=REVISIONS[artifact.kind],
+        )
+
+    def rollout_recipe(self, w: Any) -> str:
+        """How the students of a rollout see: as in their features."""
+        (teacher,) = {run.teacher for run in self.drawn_runs(w.artifact)}
+        return self._features(teacher, REVISIONS["rollout"])
+
+    def claims_recipe(self, w: Any) -> str:
+        """Of the verdicts: which of the campaign stands for which of the paper's."""
+        artifact = self.config.artifacts[w.artifact]
+        teachers = _roles(self.config.teachers)
+        return ClaimsRecipe(
+            title=artifact.title,
+            caption=artifact.caption,
+            teachers=teachers,
+            datasets=_roles(self.config.datasets),
+            widths={name: self.config.teachers[name].architecture.embed_dim for name in teachers},
+            revision=REVISIONS["claims"],
         ).canonical()
+
+    def report_recipe(self, w: Any) -> str:
+        """Of the report: the chosen artifacts."""
+        artifacts = {
+            name: ReportArtifact(
+                kind=artifact.kind,
+                title=artifact.title,
+                caption=artifact.caption,
+                files=self.files_of(name),
+                recipe=self._artifact(name) if artifact.kind == "table" else None,
+            )
+            for name, artifact in self.config.chosen().items()
+        }
+        return ReportRecipe(title=self.config.title, artifacts=artifacts, revision=REVISIONS["report"]).canonical()
 
     def computation_recipe(self, w: Any) -> str:
         """Of a computation study: shapes alone."""
         artifact = self.config.artifacts[w.artifact]
+        assert artifact.runs is not None
         shapes = [StudentShape(method=run.method, r=run.r, k=run.k) for run in self.config.runs_of(w.artifact)]
         return ComputationRecipe(
             title=artifact.title,
@@ -239,3 +342,8 @@ class Campaign:
     def resolved(self) -> str:
         """The config with every default written out, as JSON (which is YAML)."""
         return self.config.model_dump_json(indent=2)
+
+
+def _roles(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Which teacher or data set of the paper's each of these is, or stands for."""
+    return {name: entry.paper or entry.stands_for for name, entry in entries.items() if entry.paper or entry.stands_for}

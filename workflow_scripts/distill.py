@@ -2,10 +2,13 @@
 
 import time
 
+import torch
+
 from wecolora import runtime, vit
 from wecolora.cache import CacheReader
-from wecolora.distill import distill, matched_blocks
+from wecolora.distill import distill
 from wecolora.images import read_index
+from wecolora.methods import METHODS
 from wecolora.recipes import DistillRecipe
 from wecolora.resume import ResumeFile
 from wecolora.sources import CachedSource, OnlineSource, Source
@@ -17,17 +20,21 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
     wanted = DistillRecipe.model_validate_json(recipe)
     device = runtime.device(threads)
     architecture = wanted.architecture.model_dump()
-    teacher, sha256 = vit.load(architecture, weights), vit.sha256(weights)
+    teacher, sha256 = vit.load(architecture, weights, head=True), vit.sha256(weights)
     positions, ids, share = read_subset(subset)
     images = prefix_length(share, wanted.alpha)
+    method = METHODS[wanted.method]
+    corpus = read_index(index)
+    labels = torch.tensor(corpus.single_labels(positions[:images])) if method.reads_labels else None
     if wanted.online:
-        settings = (teacher, wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device)
-        blocks = matched_blocks(len(teacher.blocks), wanted)
-        source: Source = OnlineSource(read_index(index), positions, *settings, blocks)
+        settings = (wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device)
+        source: Source = OnlineSource(corpus, positions, None if method.online else teacher, *settings)
     else:
         source = CachedSource(CacheReader(shards, wanted.cache(), sha256, ids[:images]))
     state = ResumeFile(resume, runtime.fingerprint(recipe, sha256, vit.sha256(index), *ids[:images]))
-    model, history = distill(teacher, source, images, wanted, device=device, resume=state, log=runtime.log.info)
+    model, history = distill(
+        teacher, source, images, wanted, labels=labels, device=device, resume=state, log=runtime.log.info
+    )
     facts = {
         "recipe": wanted.model_dump(mode="json"),
         "teacher_sha256": sha256,

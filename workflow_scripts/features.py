@@ -10,7 +10,7 @@ def main(*, student, indexes, features, recipe, threads):
     wanted = FeatureRecipe.model_validate_json(recipe)
     device = runtime.device(threads)
     architecture = wanted.architecture
-    model = vit.load(architecture.model_dump(), student, depth=vit.stored_depth(student)).to(device)
+    model = vit.load_student(architecture.model_dump(), student).to(device)
     sha256 = vit.sha256(student)
 
     def forward(pixels):

@@ -1,11 +1,14 @@
 """Rules probe_*: the linear probes of one job, a score file each."""
 
+import dataclasses
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from wecolora import runtime
 from wecolora.features import read_features
+from wecolora.grid import RunSpec
 from wecolora.health import probe_signs
 from wecolora.probe import largest_class, train_probe
 from wecolora.recipes import ProbeJob
@@ -18,9 +21,14 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
     started = time.time()
     wanted = ProbeJob.model_validate_json(recipe)
     device = runtime.device(threads)
-    student = json.loads(Path(about).read_text())
+    # A teacher that is probed as it is has no distillation to tell of.
+    student: dict[str, Any] = {"recipe": None, "history": [], "teacher_sha256": None}
+    if about:
+        student = json.loads(Path(about[0]).read_text())
     signs = sorted({sign.split(":")[0] for epoch in student["history"] for sign in epoch["signs"]})
-    axes = {name: student["recipe"][name] for name in ("teacher", "method", "r", "k", "alpha", "seed", "loss_point")}
+    axes = dataclasses.asdict(run)
+    if student["recipe"]:
+        axes["loss_point"] = student["recipe"]["loss_point"]
     for (dataset, probe), path, score in zip(wanted.recipes.items(), features, scores, strict=True):
         data, classes, sha256 = read_features(path)
         result = train_probe(data["train"], data["test"], len(classes), probe, device)
@@ -40,13 +48,13 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
         runtime.write_json(
             score,
             {
-                "run": {**axes, "dataset": dataset, "slug": run},
+                "run": {**axes, "dataset": dataset, "slug": run.slug()},
                 **vars(result),
                 "signs": [*signs, *found],
                 "classes": classes,
                 "recipe": {"distill": student["recipe"], "probe": probe.model_dump(mode="json")},
                 "student_sha256": sha256,
-                "teacher_sha256": student["teacher_sha256"],
+                "teacher_sha256": student["teacher_sha256"] or sha256,
                 "revisions": {stage: REVISIONS[stage] for stage in STAGES},
                 "environment": runtime.environment(device),
             },
@@ -62,6 +70,6 @@ if __name__ == "__main__":
             scores=snakemake.output.scores,
             circumstances=snakemake.output.circumstances,
             recipe=snakemake.params.recipe,
-            run=snakemake.wildcards.run,
+            run=RunSpec.parse(snakemake.wildcards.teacher, snakemake.wildcards.run),
             threads=snakemake.threads,
         )

@@ -30,6 +30,7 @@ def test_a_row_is_a_run_on_a_data_set(score_files):
         for row in frame.itertuples()
     ]
     assert sorted(found, key=str) == sorted(SCORES, key=str)
+    assert set(frame["slug"]) == {"whatever"}  # as the score says
     tags = frame[frame.dataset == "tags"].iloc[0]
     assert (tags.metric, tags.best, tags.best_epoch, tags.n_train, tags.n_test) == ("mean AUC", 56.25, 7, 100, 50)
 

@@ -259,6 +259,33 @@ def test_several_seeds_print_their_mean_and_deviation(score_files):
     assert (row["mean"], row["seeds"]) == (53, 3) and row["std"] == pytest.approx(13**0.5)
 
 
+# What a caller may do with a cell
+
+
+def test_a_cell_names_its_runs_by_seed(score_files):
+    scores = [("one", "wecolora", 2, 8, 1, seed, "photos", 50) for seed in (0, 2, 10)]
+    scores += [("one", "weco_kd", 2, None, 1, 0, "photos", 40)]
+    one = recipe(rows=["method"], datasets={"photos": "P"})
+    found = read_scores(score_files(*scores))
+    found["slug"] = [f"{row.method}_s{row.seed}" for row in found.itertuples()]
+    table = tidy_table(found.sample(frac=1, random_state=3), one)
+    assert dict(zip(table["method"], table["runs"], strict=True)) == {
+        "wecolora": "wecolora_s0 wecolora_s2 wecolora_s10",
+        "weco_kd": "weco_kd_s0",
+    }
+
+
+def test_a_caller_renders_the_cells(paper):
+    class Mark(str):
+        """A string that has to come out as it went in."""
+
+    printed = printed_table(tidy_table(paper, recipe()), recipe(), lambda cell: Mark(f"{cell['best']} {cell['mean']}"))
+    column = printed["iNaturalist (top-1)"].tolist()
+    assert column[:4] == ["False 2.4", "False 19.2", "False 21.6", "True 22.7"]
+    assert all(type(cell) is Mark for cell in column)
+    assert printed["alpha"].tolist()[:2] == ["1%", ""]
+
+
 # LaTeX
 
 

@@ -1,0 +1,18 @@
+"""The campaign as one page."""
+
+
+rule report:
+    message:
+        "Writing the report."
+    input:
+        artifacts=campaign.report_inputs,
+        scores=campaign.all_scores(),
+        config=f"{ROOT}/config.yaml",
+    output:
+        html=f"{ROOT}/report.html",
+    log:
+        f"{LOGS}/report.log",
+    params:
+        recipe=campaign.report_recipe,
+    script:
+        "../workflow_scripts/report.py"

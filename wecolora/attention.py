@@ -1,0 +1,27 @@
+"""Attention with a transform over its heads: what weight multiplexing adds to a shared layer (MiniViT)."""
+
+from __future__ import annotations
+
+from timm.layers import Attention
+from torch import Tensor, nn
+
+
+class TransformedAttention(Attention):
+    """timm's attention with a bias-free 1 x 1 convolution over the heads before the softmax, and one after it (Zhang et
+    al. 2022, eq. 6 and 7). Both start as the identity, so the layer starts as the plain one."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__(dim, num_heads, qkv_bias=True)
+        self.fused_attn = False  # type: ignore[misc]  # a fused kernel has no place for the transforms
+        self.before, self.after = (nn.Conv2d(num_heads, num_heads, 1, bias=False) for _ in range(2))
+        for transform in (self.before, self.after):
+            nn.init.dirac_(transform.weight)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """(batch, tokens, width) -> the same."""
+        batch, tokens, width = x.shape
+        parts = self.qkv(x).view(batch, tokens, 3, self.num_heads, self.head_dim)
+        q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        weights = self.before(q * self.scale @ k.transpose(-2, -1)).softmax(dim=-1)
+        weights = self.attn_drop(self.after(weights))
+        return self.proj((weights @ v).transpose(1, 2).reshape(batch, tokens, width))

@@ -1,0 +1,131 @@
+"""Figure 2: the features of a data set in two dimensions, by t-SNE, and how well they part the classes.
+
+Van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 2008. The paper gives no settings.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from wecolora.figures import save_figure
+from wecolora.files import atomic_write
+from wecolora.recipes import ArtifactRecipe
+
+# Petroff, Accessible Color Sequences for Data Visualization (arXiv:2107.02270): told apart by the colour-blind.
+TEN_COLOURS = (
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#94a4a2",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadd",
+)
+MARKERS = ("o", "^", "s", "X")
+LIGHTNESS = (0.35, 0.52, 0.7)
+
+
+def embed(features: np.ndarray, seed: int = 0) -> np.ndarray:
+    """(n, d) features -> (n, 2): t-SNE from the first two principal components, perplexity 30, less of few points."""
+    tsne = TSNE(init="pca", perplexity=min(30, (len(features) - 1) / 3), random_state=seed)
+    with threadpool_limits(1):  # more threads add in another order, and the picture drifts visibly
+        return tsne.fit_transform(features)
+
+
+def styles(classes: int) -> list[tuple[str | tuple[float, float, float], str]]:
+    """Colour and marker of each class. Beyond ten: even hues; neighbours differ in lightness and shape too, and the
+    same pair of these two comes back only twelve hues on."""
+    if classes <= len(TEN_COLOURS):
+        return [(colour, "o") for colour in TEN_COLOURS[:classes]]
+    return [
+        (
+            colorsys.hls_to_rgb(number / classes, LIGHTNESS[number % len(LIGHTNESS)], 0.8),
+            MARKERS[number % len(MARKERS)],
+        )
+        for number in range(classes)
+    ]
+
+
+def draw_latent(
+    points: dict[str, np.ndarray],
+    labels: np.ndarray,
+    classes: Sequence[str],
+    silhouettes: dict[str, float],
+    recipe: ArtifactRecipe,
+) -> Figure:
+    """A panel a label: its points (n, 2), coloured by class number (n,), and the silhouette score of its features."""
+    with_legend = len(classes) <= 12
+    figure = Figure(figsize=(3.4 * len(points), 4.2 if with_legend else 3.8), layout="constrained")
+    panels = figure.subplots(1, len(points), squeeze=False)[0]
+    # Smaller where there are many, so that dense places do not close up; never below what a printer resolves.
+    area = min(16, max(3, 8000 / len(labels)))
+    for axes, (label, of_label) in zip(panels, points.items(), strict=True):
+        for number, (colour, marker) in enumerate(styles(len(classes))):
+            x, y = of_label[labels == number].T
+            axes.scatter(
+                x,
+                y,
+                s=area,
+                color=colour,
+                marker=marker,
+                linewidths=0,
+                label=classes[number],
+                rasterized=len(labels) > 5000,  # a vector file of more opens slowly
+            )
+        axes.set_title(label, pad=18)
+        axes.text(
+            0.5,
+            1.02,
+            f"silhouette of the features: {silhouettes[label]:.3f}",
+            transform=axes.transAxes,
+            ha="center",
+            va="bottom",
+            fontsize="small",
+        )
+        # t-SNE's axes have no meaning, only who lies beside whom.
+        axes.set(xticks=[], yticks=[])
+        axes.set_aspect("equal", adjustable="datalim")
+    if with_legend:
+        handles, names = panels[0].get_legend_handles_labels()
+        columns = math.ceil(len(classes) / 2) if len(classes) > 4 else len(classes)
+        figure.legend(
+            handles, names, loc="outside lower center", ncols=columns, fontsize="small", frameon=False, markerscale=2
+        )
+    figure.suptitle(recipe.title)
+    return figure
+
+
+def write_latent(
+    features: dict[str, np.ndarray],
+    labels: np.ndarray,
+    classes: Sequence[str],
+    recipe: ArtifactRecipe,
+    csv: str | Path,
+    png: str | Path,
+    pdf: str | Path,
+) -> None:
+    """From features (n, d) of the same images and their class numbers (n,): write the points as CSV (label, point from
+    0, class, x, y), and the figure as PNG and PDF."""
+    points = {label: embed(of_label) for label, of_label in features.items()}
+    silhouettes = {label: float(silhouette_score(of_label, labels)) for label, of_label in features.items()}
+    names = [classes[number] for number in labels]
+    frames = [
+        pd.DataFrame({"label": label, "point": range(len(labels)), "class": names, "x": x, "y": y})
+        for label, (x, y) in ((label, of_label.T) for label, of_label in points.items())
+    ]
+    with atomic_write(csv) as temporary:
+        pd.concat(frames).to_csv(temporary, index=False, float_format="%.6g")
+    save_figure(lambda: draw_latent(points, labels, classes, silhouettes, recipe), png, pdf)

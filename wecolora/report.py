@@ -1,0 +1,365 @@
+"""The report: a campaign as one HTML page, from its verdicts and tables down to each run's recipe and training curve.
+
+The page is whole by itself (figures are embedded, nothing is loaded), and the same bytes for the same results.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from wecolora.claims import METHOD
+from wecolora.figures import COLOURS
+from wecolora.files import atomic_write
+from wecolora.methods import METHODS
+from wecolora.recipes import ArtifactRecipe, ReportRecipe
+from wecolora.scores import read_scores
+from wecolora.tables import LOSS_POINTS, cell_text, notes, printed_table, tidy_table
+
+Labels = dict[str, dict[str, str]]  # what is printed for a teacher, a method or a data set
+GROUPS = {"Tables": ["table"], "Figures": ["figure", "latent", "rollout"], "Computation": ["computation"]}
+SVG: Any = {
+    "font.size": 8,
+    "font.sans-serif": ["DejaVu Sans"],
+    "axes.titlesize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "none",  # text as text: smaller
+    "svg.hashsalt": "wecolora",  # the same ids each time
+}
+UNSAID: Any = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+DASHES: list[Any] = ["-", "--", "-.", ":"]  # of the shares of the corpus, the largest first
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of a run: its scores by data set, its student's record (empty for a teacher, which is probed as it
+    is), and how each of its jobs went."""
+
+    scores: dict[str, dict[str, Any]]
+    student: dict[str, Any]
+    jobs: dict[str, dict[str, Any]]
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        """What names it: teacher, method, r, k, alpha, seed, loss_point, slug."""
+        axes: dict[str, Any] = next(iter(self.scores.values()))["run"]
+        return axes
+
+    @property
+    def anchor(self) -> str:
+        """Of its section in the page."""
+        return anchor(self.axes["teacher"], self.axes["slug"])
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Of its distillation, an entry an epoch; empty for a teacher."""
+        epochs: list[dict[str, Any]] = self.student.get("history", [])
+        return epochs
+
+    def environments(self) -> list[str]:
+        """Device and versions of its jobs, each set once."""
+        records = [self.student, *self.scores.values()] if self.student else self.scores.values()
+        lines = [", ".join(f"{name} {value}" for name, value in one["environment"].items()) for one in records]
+        return list(dict.fromkeys(lines))
+
+    def signs(self, labels: Labels) -> list[tuple[str, str, str]]:
+        """Its failure signs: the kind, where it showed, and what it was (in the last of these epochs)."""
+        epochs: dict[str, dict[int, str]] = defaultdict(dict)
+        for number, epoch in enumerate(self.history, 1):
+            for sign in epoch["signs"]:
+                kind, _, words = sign.partition(": ")
+                epochs[kind][number] = words
+        found = [
+            (kind, f"distillation, epoch {', '.join(map(str, signs))}", signs[max(signs)])
+            for kind, signs in epochs.items()
+        ]
+        for dataset, score in self.scores.items():
+            for kind, colon, words in (sign.partition(": ") for sign in score["signs"]):
+                if colon:  # without: a kind of sign that its student's distillation showed
+                    found.append((kind, f"probe on {labels['dataset'][dataset]}", words))
+        return found
+
+
+def anchor(teacher: str, slug: str) -> str:
+    """The id of a run's section: a slug alone may belong to several teachers."""
+    return f"run-{teacher}-{slug}"
+
+
+def write_report(
+    recipe: ReportRecipe,
+    scores: Iterable[str | Path],
+    config: str | Path,
+    html: str | Path,
+    log: Callable[[str], object],
+) -> None:
+    """Write the page of these scores and artifacts; ``config`` is the resolved config. What else there is to say of a
+    run lies beside its scores: student.json, and circumstances, which may be missing."""
+    paths = [Path(path) for path in scores]
+    resolved = Path(config).read_text(encoding="utf-8")
+    labels = _labels(json.loads(resolved))
+    runs = read_runs(paths, labels)
+    by_anchor = {run.anchor: run for run in runs}
+    frame = read_scores(paths)
+    artifacts = []
+    for name, artifact in recipe.artifacts.items():
+        shown: dict[str, Any] = {"name": name, **artifact.model_dump(include={"kind", "title", "caption"})}
+        if artifact.kind == "table":
+            assert artifact.recipe is not None
+            shown |= linked_table(frame, artifact.recipe, artifact.files[0], by_anchor)
+        elif artifact.kind == "computation":
+            shown["tables"] = [csv_table(path, labels) for path in (artifact.files[0], artifact.files[2])]
+        elif artifact.kind == "claims":
+            shown["claims"] = read_csv(artifact.files[0]).to_dict("records")
+            shown["comparisons"] = csv_table(artifact.files[1], labels)
+        else:
+            shown["png"] = _embedded("image/png", Path(artifact.files[1]).read_bytes())
+            if artifact.kind == "figure":  # the others' are thousands of points
+                shown["points"] = csv_table(artifact.files[0], labels)
+        artifacts.append(shown)
+    signs: dict[str, list[tuple[Run, str, str]]] = defaultdict(list)
+    for run in runs:
+        for kind, where, sign in run.signs(labels):
+            signs[kind].append((run, where, sign))
+    page = _template().render(
+        title=recipe.title,
+        artifacts=artifacts,
+        groups={
+            heading: [artifact for artifact in artifacts if artifact["kind"] in kinds]
+            for heading, kinds in GROUPS.items()
+        },
+        labels=labels,
+        facts=facts(runs, labels),
+        runs=runs,
+        signs=signs,
+        curves=_campaign_curves(runs, labels),
+        config=resolved,
+    )
+    with atomic_write(html) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    log(f"{_plural(len(runs), 'run')}, {_plural(len(paths), 'score')}, {_plural(len(artifacts), 'artifact')}")
+
+
+def _template() -> Any:
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"plural": _plural, "pretty": lambda value: json.dumps(value, indent=1), "curve": _run_curve}
+    environment.globals |= {"LOSS_POINTS": LOSS_POINTS, "METHOD": METHOD.replace("`", "")}
+    return environment.get_template("report.html.j2")
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def _labels(config: dict[str, Any]) -> Labels:
+    return {
+        "teacher": {name: teacher["label"] for name, teacher in config["teachers"].items()},
+        "method": {name: method.label for name, method in METHODS.items()},
+        "dataset": {name: dataset["label"] for name, dataset in config["datasets"].items()},
+    }
+
+
+# Runs
+
+
+def read_runs(paths: Iterable[Path], labels: Labels) -> list[Run]:
+    """The runs behind these scores: by teacher, method, r, k, alpha and seed; their data sets in the config's order."""
+    folders: dict[Path, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for path in paths:
+        folders[path.parent.parent][path.stem] = json.loads(path.read_text())
+    runs = []
+    for folder, scores in folders.items():
+        jobs = {"distillation": folder / "circumstances.json"}
+        jobs |= {
+            f"probes, {path.stem.removeprefix('circumstances_')}": path
+            for path in sorted((folder / "scores").glob("circumstances_*.json"))
+        }
+        runs.append(
+            Run(
+                scores={name: scores[name] for name in labels["dataset"] if name in scores},
+                student={} if folder.name == "teacher" else json.loads((folder / "student.json").read_text()),
+                jobs={job: json.loads(path.read_text()) for job, path in jobs.items() if path.exists()},
+            )
+        )
+    teachers, methods = list(labels["teacher"]), list(labels["method"])
+
+    def place(run: Run) -> tuple[Any, ...]:
+        axes = run.axes
+        numbers = [axes[name] or 0 for name in ("r", "k", "alpha", "seed")]
+        return teachers.index(axes["teacher"]), methods.index(axes["method"]), *numbers, axes["slug"]
+
+    return sorted(runs, key=place)
+
+
+def facts(runs: list[Run], labels: Labels) -> dict[str, list[str]]:
+    """What the page's head says: how much there is, and when and with what it was made."""
+    jobs = [job for run in runs for job in run.jobs.values()]
+    finished = sorted(job["finished"] for job in jobs)
+    seeds = sorted({run.axes["seed"] for run in runs} - {None})
+    teachers = dict.fromkeys(labels["teacher"][run.axes["teacher"]] for run in runs)
+    return {
+        "Runs": [f"{len(runs)}, with {_plural(sum(len(run.scores) for run in runs), 'score')}"],
+        "Seeds": [", ".join(map(str, seeds))],
+        "Teachers": list(teachers),
+        "Jobs finished": [f"{finished[0]} to {finished[-1]}"] if finished else [],
+        "Time of all jobs": [duration(sum(job["seconds"] for job in jobs))] if jobs else [],
+        "Device and versions": list(dict.fromkeys(line for run in runs for line in run.environments())),
+        "Code (git)": sorted({job["git"] for job in jobs} - {None}),
+    }
+
+
+def duration(seconds: float) -> str:
+    """In seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+# Tables
+
+
+def linked_table(frame: pd.DataFrame, recipe: ArtifactRecipe, csv: str | Path, runs: dict[str, Run]) -> dict[str, Any]:
+    """The printed table, its cells linked to the runs behind them (its tidy CSV says which), and the notes on it."""
+    behind = {
+        (cell["teacher"], slug, cell["dataset"])
+        for cell in read_csv(csv).to_dict("records")
+        for slug in cell["runs"].split()
+    }
+    keys = zip(frame["teacher"], frame["slug"], frame["dataset"], strict=True)
+    scores = frame[[key in behind for key in keys]]
+
+    def render(cell: dict[Any, Any]) -> Markup:
+        found = [runs[anchor(cell["teacher"], slug)] for slug in cell["runs"].split()]
+        text = Markup("<strong>{}</strong>" if cell["best"] else "{}").format(cell_text(cell))
+        if len(found) == 1:
+            return Markup('<a href="#{}">{}</a>').format(found[0].anchor, text)
+        links = [Markup('<a href="#{}">{}</a>').format(run.anchor, run.axes["seed"]) for run in found]
+        return Markup('{} <small class="seeds">seeds {}</small>').format(text, Markup(" ").join(links))
+
+    table = tidy_table(scores, recipe)
+    printed = printed_table(table, recipe, render).fillna("")
+    numbers = [name for name in printed.columns if any(isinstance(cell, Markup) for cell in printed[name])]
+    return {"table": table_parts(printed, numbers), "notes": notes(table, recipe)}
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """A CSV's cells as they are written."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def csv_table(path: str | Path, labels: Labels) -> dict[str, Any]:
+    """A CSV for a reader: labels, thousands set apart, and no column that is empty throughout."""
+    table = read_csv(path)
+    for column in labels.keys() & set(table.columns):
+        table[column] = [labels[column].get(name, name) for name in table[column]]
+    table = table.loc[:, (table != "").any()].rename(columns=lambda name: name.replace("_", " "))
+    numbers = [
+        name for name in table.columns if pd.to_numeric(table[name].replace("", "0"), errors="coerce").notna().all()
+    ]
+    return table_parts(table.map(lambda text: f"{int(text):,}" if text.isdecimal() else text), numbers)
+
+
+def table_parts(table: pd.DataFrame, numbers: list[str]) -> dict[str, Any]:
+    """What the template needs of a table: its columns, whether each is one of numbers, and its rows."""
+    return {"columns": {name: name in numbers for name in table.columns}, "rows": table.to_numpy().tolist()}
+
+
+# Curves
+
+
+def _embedded(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _svg(draw: Callable[[], Figure]) -> str:
+    buffer = io.BytesIO()
+    with mpl.rc_context(SVG):
+        draw().savefig(buffer, format="svg", metadata=UNSAID)
+    return _embedded("image/svg+xml", buffer.getvalue())
+
+
+def _run_curve(run: Run) -> str:
+    """A run's loss, and its student's effective rank beside its teacher's, over the epochs."""
+
+    def draw() -> Figure:
+        figure = Figure(figsize=(5.4, 1.8), layout="constrained")
+        loss, rank = figure.subplots(1, 2)
+        history = pd.DataFrame(run.history, index=range(1, len(run.history) + 1))
+        loss.plot(history["loss"], color="#0072B2")
+        loss.set(title="loss", xlabel="epoch", ylim=(0, None))
+        rank.plot(history["student_rank"], color="#0072B2", label="student")
+        rank.plot(history["teacher_rank"], "--", color="#666666", label="teacher")
+        rank.set(title="effective rank", xlabel="epoch", ylim=(0, None))
+        rank.legend(frameon=False)
+        for axes in (loss, rank):  # few ticks: a page may hold hundreds of these
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            axes.yaxis.set_major_locator(MaxNLocator(4))
+        return figure
+
+    return _svg(draw)
+
+
+def _campaign_curves(runs: list[Run], labels: Labels) -> dict[str, str]:
+    """What is drawn of all distillations together, and its picture."""
+    drawn = [run for run in runs if run.history]
+    if not drawn:
+        return {}
+    return {
+        "Loss, as a share of the teacher tokens' own mean absolute deviation": _svg(
+            lambda: _panels(drawn, labels, lambda epoch: epoch["relative_loss"])  # None where it is no distance
+        ),
+        "Effective rank of the student's embeddings, as a share of its teacher's": _svg(
+            lambda: _panels(drawn, labels, lambda epoch: epoch["student_rank"] / epoch["teacher_rank"])
+        ),
+    }
+
+
+def _panels(runs: list[Run], labels: Labels, value: Callable[[dict[str, Any]], float | None]) -> Figure:
+    """A panel a teacher and r, a line a run: its colour is the method, its dashes the share of the corpus."""
+    panels: dict[tuple[str, int], list[Run]] = defaultdict(list)
+    for run in runs:
+        panels[run.axes["teacher"], run.axes["r"]].append(run)
+    alphas = sorted({run.axes["alpha"] for run in runs}, reverse=True)
+    dashes = {alpha: DASHES[place % len(DASHES)] for place, alpha in enumerate(alphas)}
+    columns = min(len(panels), 2)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(5.4 * columns, 2.8 * rows + 0.8), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    teachers = list(labels["teacher"])
+    order = sorted(panels, key=lambda panel: (teachers.index(panel[0]), panel[1]))
+    for axes, (teacher, r) in zip(grid, order, strict=False):
+        for run in panels[teacher, r]:
+            colour = COLOURS.get(run.axes["method"], "black")
+            heights = np.array([value(epoch) for epoch in run.history], dtype=float)
+            axes.plot(range(1, len(heights) + 1), heights, dashes[run.axes["alpha"]], color=colour, linewidth=1.2)
+        axes.set(title=f"{labels['teacher'][teacher]}, r = {r}", xlabel="epoch")
+        axes.tick_params(labelbottom=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    grid[0].set_ylim(bottom=0)
+    methods = dict.fromkeys(run.axes["method"] for run in runs)
+    keys = [Line2D([], [], color=COLOURS.get(name, "black"), label=labels["method"][name]) for name in methods]
+    figure.legend(handles=keys, loc="outside lower center", ncols=4, frameon=False)
+    keys = [Line2D([], [], color="#666666", linestyle=dashes[a], label=f"alpha = {a:g}%") for a in alphas]
+    figure.legend(handles=keys, loc="outside upper center", ncols=4, frameon=False)
+    return figure

@@ -1,0 +1,39 @@
+"""Rule rollout: where two or more students attend."""
+
+import torch
+
+from wecolora import runtime, vit
+from wecolora.images import read_index
+from wecolora.methods import METHODS
+from wecolora.recipes import ArtifactRecipe, FeatureRecipe
+from wecolora.rollout import attentions, rollout, write_rollout
+
+
+def main(*, students, index, csv, png, pdf, recipe, sight, threads):
+    wanted, seen = ArtifactRecipe.model_validate_json(recipe), FeatureRecipe.model_validate_json(sight)
+    runtime.device(threads)
+    data = read_index(index)
+    rows = data.examples("test", wanted.images)
+    pixels = data.pixels(rows, seen.architecture.img_size)
+    images = vit.normalise(torch.from_numpy(pixels), seen.mean, seen.std)
+    maps = {}
+    for name, path in zip(wanted.methods, students, strict=True):
+        model = vit.load_student(seen.architecture.model_dump(), path)
+        attended = rollout(attentions(model, images), prefix=model.num_prefix_tokens)
+        maps[METHODS[name].label] = attended.numpy()
+    names = [data.classes[data.labels[row][0]] for row in rows]
+    write_rollout(pixels, names, maps, wanted, csv, png, pdf)
+
+
+if __name__ == "__main__":
+    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+        main(
+            students=snakemake.input.students,
+            index=snakemake.input.index,
+            csv=snakemake.output.csv,
+            png=snakemake.output.png,
+            pdf=snakemake.output.pdf,
+            recipe=snakemake.params.recipe,
+            sight=snakemake.params.sight,
+            threads=snakemake.threads,
+        )
