@@ -7,6 +7,7 @@ rule report:
     input:
         artifacts=campaign.report_inputs,
         scores=campaign.all_scores(),
+        runs=campaign.told(),
         config=f"{ROOT}/config.yaml",
     output:
         html=f"{ROOT}/report.html",

@@ -17,8 +17,9 @@ class TransformedAttention(Attention):
         for transform in (self.before, self.after):
             nn.init.dirac_(transform.weight)
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        """(batch, tokens, width) -> the same."""
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """(batch, tokens, width) -> the same. The other arguments are what newer timm's blocks hand on: never set."""
+        assert attn_mask is None and not is_causal
         batch, tokens, width = x.shape
         parts = self.qkv(x).view(batch, tokens, 3, self.num_heads, self.head_dim)
         q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)

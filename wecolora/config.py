@@ -157,7 +157,7 @@ class Artifact(Strict):
             return {"method"}
         if self.x:
             return {self.x, "r", "method"}
-        return {"method" if row in ("components", "venue") else row for row in self.rows}
+        return {"method" if row == "components" else row for row in self.rows}  # a venue is no method's alone
 
 
 class Config(Strict):
@@ -249,10 +249,12 @@ class Config(Strict):
             _known(f"{where}.runs.method", method, METHODS, "method")
             if "k" in METHODS[method].axes and not runs.k:
                 raise ValueError(f"{where}.runs.k: method {method} needs a rank")
-            if "k" not in METHODS[method].axes and artifact.x == "k":
-                ranked = ", ".join(name for name in METHODS if "k" in METHODS[name].axes)
-                raise ValueError(f"{where}.runs.method: {method} has no rank to draw over (x: k); these have: {ranked}")
-            if artifact.kind == "computation" and not METHODS[method].compares_tokens:
+            if artifact.x and artifact.x not in METHODS[method].axes:
+                missing = f"{'rank' if artifact.x == 'k' else artifact.x} to draw over (x: {artifact.x})"
+                having = ", ".join(name for name in METHODS if artifact.x in METHODS[name].axes)
+                raise ValueError(f"{where}.runs.method: {method} has no {missing}; these have: {having}")
+            trained = METHODS[method].trains != "nothing"
+            if artifact.kind == "computation" and not (trained and METHODS[method].compares_tokens):
                 raise ValueError(f"{where}.runs.method: {method} is not counted; take methods that compare tokens")
             for teacher in runs.teacher:
                 pool = self.teachers[teacher].architecture.global_pool if teacher in self.teachers else ""

@@ -32,7 +32,7 @@ def soft_loss(student: Tensor, teacher: Tensor, temperature: float = TEMPERATURE
 
 
 class DeiT(Objective):
-    """The three forms. ``deit``: without labels, the distillation token regresses what a probe would read of the
+    """The three forms. ``deit``: without labels, what a probe reads of the student regresses what it would read of the
     teacher (L1), which needs no head. ``deit_hard`` and ``deit_soft``: the class token learns the corpus's labels, the
     distillation token the teacher's logits. The probe reads the mean of both tokens, as timm's model does."""
 
@@ -42,7 +42,7 @@ class DeiT(Objective):
         depth = len(layers(len(teacher.blocks), recipe.r, recipe.layers))
         self.student = build(recipe.architecture.model_dump(), depth, "distilled")
         if self.form == "deit":
-            self.terms = ("L1 of the distillation token",)
+            self.terms = ("L1 of the mean of both tokens",)
             return
         if not isinstance(teacher.head, nn.Linear):
             raise BadInput(
@@ -61,11 +61,11 @@ class DeiT(Objective):
         cls, dist = own[:, 0], own[:, 1]
         with torch.no_grad():
             wanted = self.teacher.forward_head(self.teacher.norm(tokens), pre_logits=True)
-        pair = ((cls + dist) / 2).detach(), wanted
+        pooled = (cls + dist) / 2
         if self.form == "deit":
-            return Comparison(F.l1_loss(dist, wanted), *pair, deviation=mean_deviation(wanted))
+            return Comparison(F.l1_loss(pooled, wanted), pooled.detach(), wanted, mean_deviation(wanted))
         assert labels is not None
         share, distance = (HARD_SHARE, hard_loss) if self.form == "deit_hard" else (SOFT_SHARE, soft_loss)
         base = F.cross_entropy(self.head(cls), labels)
         loss = (1 - share) * base + share * distance(self.head_dist(dist), self.teacher.head(wanted))
-        return Comparison(loss, *pair)
+        return Comparison(loss, pooled.detach(), wanted)

@@ -25,6 +25,13 @@ COLOURS = {
     "wecolora_blocks": "#000000",
     "top_kd": "#E69F00",
     "scratch_kd": "#CC79A7",
+    # More than eight cannot all be told apart by everyone: a hue a family, for the methods of others.
+    "dmae": "#882255",
+    "deit": "#332288",
+    "deit_hard": "#7E5BC8",
+    "deit_soft": "#B9A9E0",
+    "minivit": "#6B4423",
+    "minivit_depth": "#999933",
 }
 STYLES = {2: ("-", "o"), 3: ("--", "s")}
 X_LABELS = {"alpha": "Share of the corpus used for distillation, α (%)", "k": "Rank of the adapters, k"}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 RISING = 1.1  # a loss this many times the lowest so far
+CLIMB = 0.05  # of a probe: and above it by this share of the first loss, since a loss near zero doubles easily
 COLLAPSED = 0.5  # a student whose effective rank is below this share of its teacher's
 GOOD_LOSS = 0.5  # a loss below this share of the teacher tokens' own mean absolute deviation
 POOR_TOP1 = 1.5  # a top-1 below this many times the largest class's share of the test images
@@ -49,7 +50,11 @@ def probe_signs(
     """A probe that diverged; good loss, poor probe. ``losses``: the probe's, one an epoch. ``largest_class``: share of
     the test images in the largest class, in percent."""
     signs = []
-    rises = [(loss, low) for loss, low in zip(losses, accumulate(losses, min), strict=True) if loss > RISING * low]
+    rises = [
+        (loss, low)
+        for loss, low in zip(losses, accumulate(losses, min), strict=True)
+        if loss > RISING * low and loss - low > CLIMB * losses[0]
+    ]
     if rises:
         worst, low = max(rises)
         signs.append(f"probe unstable: its loss rose to {worst:.4g} from {low:.4g}; lower probe.base_lr")

@@ -50,8 +50,9 @@ class Index:
         return [self.labels[position][0] for position in positions]
 
     def examples(self, split: str, count: int) -> list[int]:
-        """Positions of that many labelled images of a split, drawn with a fixed seed, one a class where classes allow."""
-        drawn = np.random.default_rng(0).permutation(self.rows(split)).tolist()
+        """Positions of that many labelled images of a split, drawn with a fixed seed; one a class at first."""
+        labelled = [position for position in self.rows(split) if self.labels[position]]
+        drawn = np.random.default_rng(0).permutation(labelled).tolist()
         first = {tuple(self.labels[position]): position for position in reversed(drawn)}
         different = set(first.values())
         return sorted(drawn, key=lambda position: position not in different)[:count]

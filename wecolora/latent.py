@@ -15,8 +15,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
+from wecolora.errors import BadInput
 from wecolora.figures import save_figure
 from wecolora.files import atomic_write
 from wecolora.recipes import ArtifactRecipe
@@ -119,6 +120,11 @@ def write_latent(
 ) -> None:
     """From features (n, d) of the same images and their class numbers (n,): write the points as CSV (label, point from
     0, class, x, y), and the figure as PNG and PDF."""
+    if labels.ndim > 1:
+        raise BadInput(
+            f"artifacts.{recipe.name}.datasets: {', '.join(recipe.datasets)} has several labels an image, and classes "
+            "are what a latent figure colours; take a data set with one label an image."
+        )
     points = {label: embed(of_label) for label, of_label in features.items()}
     silhouettes = {label: float(silhouette_score(of_label, labels)) for label, of_label in features.items()}
     names = [classes[number] for number in labels]

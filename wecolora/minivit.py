@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from wecolora.methods import METHODS
 from wecolora.objectives import Comparison, Objective
 from wecolora.recipes import DistillRecipe
-from wecolora.vit import build, tokens_before_norm
+from wecolora.vit import build, embedded
 from wecolora.weight_copy import layers
 
 BETA, GAMMA = 1.0, 0.1  # weights of the attention and hidden relations; the temperature of the logits is 1
@@ -23,7 +24,7 @@ def multiplexed(
 ) -> VisionTransformer:
     """A student of len(copied) blocks, each applied ``repeats`` times in a row: application l r + i has the attention
     and feed-forward layers of the teacher's block copied[l], and norms of its own, which start as those of the
-    teacher's block of its own position (of the copied block, where nothing repeats)."""
+    teacher's block of its own position (of the copied block, where nothing repeats or the teacher is less deep)."""
     student = build(recipe.architecture.model_dump(), len(copied) * repeats, "transformed")
     source = teacher.state_dict()
     own = student.state_dict()
@@ -31,8 +32,8 @@ def multiplexed(
         where = name
         if name.startswith("blocks."):
             _, number, rest = name.split(".", 2)
-            unique = copied[int(number) // repeats]
-            where = f"blocks.{number if repeats > 1 and rest.startswith('norm') else unique}.{rest}"
+            own_norm = rest.startswith("norm") and repeats > 1 and int(number) < len(teacher.blocks)
+            where = f"blocks.{number if own_norm else copied[int(number) // repeats]}.{rest}"
         if where in source:  # all but the transforms, which start as the identity
             own[name] = source[where]
     student.load_state_dict(own)
@@ -45,15 +46,10 @@ def multiplexed(
 
 def last_relations(model: VisionTransformer, images: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
     """The last block's (Q, K, V), heads side by side, and its output: (batch, tokens, width) each."""
-    seen: list[Tensor] = []
-    # A shared layer is applied more than once: the last time is the last block's.
-    layer = model.get_submodule(f"blocks.{len(model.blocks) - 1}.attn.qkv")
-    handle = layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    try:
-        out = tokens_before_norm(model, images)
-    finally:
-        handle.remove()
-    return seen[-1].chunk(3, dim=-1), out
+    hidden = model.blocks[:-1](embedded(model, images))
+    last: Any = model.blocks[-1]
+    # Q, K and V are computed twice: cheap, and no hook has to tell one application of a shared layer from another.
+    return last.attn.qkv(last.norm1(hidden)).chunk(3, dim=-1), last(hidden)
 
 
 def soft_cross_entropy(student: Tensor, teacher: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Protocols: named readings of the recipe, where the paper and its authors' code differ or the paper is silent.
 
-docs/protocol.md tells each choice with the paper's sentence, or the behaviour of the published code, beside it. Each is a
-key of the config as well, and a key that the config gives wins.
+docs/protocol.md tells each choice with the paper's sentence, or the behaviour of the published code, beside it. Each is
+a key of the config as well, and a key that the config gives wins.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def with_protocol(values: dict[str, Any]) -> dict[str, Any]:
     """A config's values with its protocol's choices where it makes none."""
-    chosen = PROTOCOLS.get(values.get("protocol", "paper"), {})
-    distill = values.get("distill", {})
-    if not chosen or not isinstance(distill, dict):
+    protocol, distill = values.get("protocol", "paper"), values.get("distill", {})
+    chosen = PROTOCOLS.get(protocol) if isinstance(protocol, str) else None
+    if chosen is None or not isinstance(distill, dict):
         return values  # refused for what it is
     return {**chosen, **values, "distill": {**chosen["distill"], **distill}}

@@ -362,13 +362,15 @@ class ReportRecipe(Strict):
 
 
 class ClaimsRecipe(Strict):
-    """Which teacher and data set of a campaign stands for which of the paper's, and the width of its teachers."""
+    """Which teacher and data set of a campaign stands for which of the paper's, and the width of its teachers; for each
+    of the paper's tables, the methods of the campaign's own."""
 
     title: str
     caption: str
     teachers: dict[str, PaperTeacher]
     datasets: dict[str, PaperDataset]
     widths: dict[str, Positive]
+    methods: dict[int, list[str]] = {}
     revision: int
 
     @model_validator(mode="after")

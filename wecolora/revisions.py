@@ -50,6 +50,6 @@ MODULES = {
     "latent": ["figures", "latent", "methods", "scores"],
     "rollout": ["attention", "figures", "images", "methods", "rollout", "scores", "vit"],
     "claims": ["claims", "grid", "methods", "published", "scores"],
-    "report": ["grid", "health", "methods", "published", "report", "scores", "tables"],
+    "report": ["claims", "figures", "grid", "health", "methods", "published", "report", "scores", "tables"],
     "computation": ["attention", "computation", "lora", "methods", "vit"],
 }

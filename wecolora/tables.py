@@ -39,10 +39,9 @@ def tidy_table(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
     scores = scores.sort_values("seed", kind="stable")
     table = over_seeds(scores, axes)
     table["runs"] = scores.groupby(axes, dropna=False, sort=False)["slug"].agg(" ".join).to_numpy()
-    group = [axis for axis in ("teacher", "r", "alpha", "loss_point") if axis in recipe.rows] + ["dataset"]
-    printed = table["mean"].map(lambda mean: float(f"{mean:.1f}"))  # round(1) differs from it where a 5 is cut
-    ranked = printed.where(~table["method"].map(_is_teacher))  # an upper bound, and no contestant
-    table["best"] = ranked == ranked.groupby([table[name] for name in group]).transform("max")
+    ranked = table["mean"].map(_as_printed).where(~table["method"].map(_is_teacher))  # an upper bound, no contestant
+    group = [table[name] for name in _group(recipe)]
+    table["best"] = ranked == ranked.groupby(group, dropna=False).transform("max")
     table["published"] = [_published(cell, recipe) for cell in table.to_dict("records")]
     table["difference"] = table["mean"] - table["published"]
     rank = {name: {value: place for place, value in enumerate(order)} for name, order in _orders(recipe).items()}
@@ -57,6 +56,14 @@ def tidy_table(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
 def _axes(recipe: ArtifactRecipe) -> list[str]:
     """The axes behind the row labels, each once."""
     return list(dict.fromkeys("method" if row in ("components", "venue") else row for row in recipe.rows))
+
+
+def _group(recipe: ArtifactRecipe) -> list[str]:
+    return [axis for axis in ("teacher", "r", "alpha", "loss_point") if axis in recipe.rows] + ["dataset"]
+
+
+def _as_printed(value: float) -> float:
+    return float(f"{value:.1f}")  # round(1) differs from it where a 5 is cut
 
 
 def _is_teacher(method: str) -> bool:
@@ -85,16 +92,16 @@ def notes(table: pd.DataFrame, recipe: ArtifactRecipe) -> list[str]:
     found = []
     if table["published"].notna().any():
         found.append("In brackets: the published score, and the difference from it.")
-    cells = [{**cell, "paper": _of_paper(cell, recipe)} for cell in table.to_dict("records")]
-    cells = [cell for cell in cells if cell["paper"] is not None and not _is_teacher(cell["method"])]
     same = level = pairs = 0
-    for one, other in itertools.combinations(cells, 2):
-        ahead = np.sign(one["paper"] - other["paper"])
-        if ahead and all(one[axis] == other[axis] for axis in ("teacher", "r", "alpha", "dataset")):
-            pairs += 1
-            here = np.sign(float(f"{one['mean']:.1f}") - float(f"{other['mean']:.1f}"))
-            same += here == ahead
-            level += here == 0
+    for _, group in table[~table["method"].map(_is_teacher)].groupby(_group(recipe), dropna=False):
+        cells = [(_of_paper(cell, recipe), _as_printed(cell["mean"])) for cell in group.to_dict("records")]
+        in_paper = [(paper, mean) for paper, mean in cells if paper is not None]
+        for (paper, mean), (other_paper, other_mean) in itertools.combinations(in_paper, 2):
+            ahead, here = np.sign(paper - other_paper), np.sign(mean - other_mean)
+            if ahead:
+                pairs += 1
+                same += here == ahead
+                level += here == 0
     if pairs:
         levels = f" (level in {level})" if level else ""
         found.append(f"Of the paper's {pairs} orderings of two methods in a column, {same} hold here{levels}.")
@@ -113,7 +120,10 @@ def _orders(recipe: ArtifactRecipe) -> dict[str, list[str]]:
 def cell_text(cell: dict[Any, Any]) -> str:
     """A row of the tidy table as printed: its mean, with its deviation where there are several seeds."""
     text = f"{cell['mean']:.1f}" + (f" ± {cell['std']:.1f}" if cell["seeds"] > 1 else "")
-    return text if pd.isna(cell["published"]) else f"{text} ({cell['published']:.1f}; {cell['difference']:+.1f})"
+    if pd.isna(cell["published"]):
+        return text
+    difference = _as_printed(cell["mean"]) - cell["published"]  # of what is printed beside it
+    return f"{text} ({cell['published']:.1f}; {difference:+.1f})"
 
 
 def _markdown_cell(cell: dict[Any, Any]) -> str:
@@ -140,7 +150,7 @@ def printed_table(
         for axis in recipe.rows:
             place = axes.index("method" if axis in ("components", "venue") else axis)
             value = key[place]
-            same = same and place < len(last) and last[place] == value
+            same = same and place < len(last) and (last[place] == value or (_missing(value) and _missing(last[place])))
             if axis == "components":
                 row |= {title: "✓" if has(str(value)) else "✗" for title, has in COMPONENTS.items()}
             else:
@@ -152,6 +162,10 @@ def printed_table(
     return pd.DataFrame(rows, dtype=object)  # as rendered: pandas' own strings would be plain ones
 
 
+def _missing(value: object) -> bool:
+    return value is None or value != value
+
+
 def _label(axis: str, value: object, recipe: ArtifactRecipe) -> str:
     if axis == "teacher":
         return recipe.teachers[str(value)]
@@ -159,7 +173,7 @@ def _label(axis: str, value: object, recipe: ArtifactRecipe) -> str:
         return METHODS[str(value)].label
     if axis == "venue":
         return METHODS[str(value)].venue
-    if value != value:  # nan: the teacher has no alpha
+    if _missing(value):  # the teacher has no alpha
         return "-"
     if axis == "loss_point":
         return LOSS_POINTS[str(value)]

@@ -31,7 +31,9 @@ def build(architecture: dict[str, Any], depth: int | None = None, form: Form = "
     arguments = {"num_classes": 0, **architecture}
     if depth is not None:
         arguments["depth"] = depth
-    model = VisionTransformerDistilled(**arguments) if form == "distilled" else VisionTransformer(**arguments)
+    if form == "distilled":
+        return VisionTransformerDistilled(**{**arguments, "fc_norm": False})  # it has no place for a norm after pooling
+    model = VisionTransformer(**arguments)
     if form == "transformed":
         for block in model.blocks:
             block.attn = TransformedAttention(model.embed_dim, architecture["num_heads"])

@@ -101,9 +101,19 @@ class Campaign:
         """The files of the chosen artifacts."""
         return [path for name in self.config.chosen() for path in self.files_of(name)]
 
+    def told(self) -> list[str]:
+        """What the runs behind the chosen scores say of their distillation."""
+        runs = [run for name in self.config.chosen() if self.scores_of(name) for run in self.config.runs_of(name)]
+        paths = [f"{self.root}/runs/{run.teacher}/{run.slug()}/student.json" for run in runs if run.slug() != "teacher"]
+        return list(dict.fromkeys(paths))
+
     def student(self, w: Any) -> str:
         """The weights of a run: its student's, or the teacher's own."""
-        return self.weights(w) if w.run == "teacher" else f"{self.root}/runs/{w.teacher}/{w.run}/student.safetensors"
+        return self._student(w.teacher, w.run)
+
+    def _student(self, teacher: str, slug: str) -> str:
+        own = self.config.teachers[teacher].weights
+        return own if slug == "teacher" else f"{self.root}/runs/{teacher}/{slug}/student.safetensors"
 
     def about(self, w: Any) -> list[str]:
         """What a run's distillation says of itself; nothing of a teacher's."""
@@ -122,8 +132,7 @@ class Campaign:
 
     def drawn_students(self, w: Any) -> list[str]:
         """The weights whose attention a rollout shows, one file a method."""
-        runs = self.drawn_runs(w.artifact)
-        return [f"{self.root}/runs/{run.teacher}/{run.slug()}/student.safetensors" for run in runs]
+        return [self._student(run.teacher, run.slug()) for run in self.drawn_runs(w.artifact)]
 
     def drawn_index(self, w: Any) -> str:
         """The images of a rollout."""
@@ -282,7 +291,7 @@ class Campaign:
             x=artifact.x,
             datasets={name: entry.label for name, entry in datasets.items()},
             teachers={name: entry.label for name, entry in teachers.items()},
-            methods=artifact.runs.method,
+            methods=list(dict.fromkeys(artifact.runs.method)),
             paper_teachers=_roles(teachers),
             paper_datasets=_roles(datasets),
             exact_teachers=[name for name, entry in teachers.items() if entry.paper],
@@ -307,6 +316,11 @@ class Campaign:
             teachers=teachers,
             datasets=_roles(self.config.datasets),
             widths={name: self.config.teachers[name].architecture.embed_dim for name in teachers},
+            methods={
+                entry.paper_table: entry.runs.method
+                for entry in self.config.artifacts.values()
+                if entry.paper_table and entry.runs
+            },
             revision=REVISIONS["claims"],
         ).canonical()
 

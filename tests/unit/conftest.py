@@ -36,6 +36,21 @@ def tiny_teacher(tiny_architecture):
     return model
 
 
+@pytest.fixture
+def headed_teacher(tiny_teacher):
+    """The tiny teacher with a head of 5 classes, as vit.load(head=True) gives it."""
+    import copy
+
+    import torch
+
+    model = copy.deepcopy(tiny_teacher)
+    model.reset_classifier(5)
+    generator = torch.Generator().manual_seed(8)
+    for parameter in model.head.parameters():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator))
+    return model.requires_grad_(False).eval()
+
+
 @pytest.fixture(scope="session")
 def unlabelled_folder(tmp_path_factory) -> Path:
     """36 small PNG files of smooth random pictures, without labels."""

@@ -461,6 +461,15 @@ def test_a_variant_stands_for_the_papers_method_where_that_was_not_run():
     assert (row["worse"], row["worse_mean"], row["published_worse"]) == ("vitb_sup/minivit_depth_r2_a1", 40, 26.7)
 
 
+def test_the_variant_of_the_campaigns_own_table_stands_for_the_papers_method_first():
+    """Else one table's method would be two methods, where a variant was run for some of its cells alone."""
+    rows = seeds("sup", "wecolora", [60, 61]) + seeds("sup", "deit", [30, 30]) + seeds("sup", "deit_hard", [20, 20])
+    (row,) = judged(*rows, methods={5: ["deit_hard", "wecolora"]})[1].to_dict("records")
+    assert (row["worse"], row["worse_mean"]) == ("vitb_sup/deit_hard_r2_a1", 20)
+    (row,) = judged(*rows, methods={2: ["deit_hard", "wecolora"]})[1].to_dict("records")
+    assert (row["worse"], row["worse_mean"]) == ("vitb_sup/deit_r2_a1", 30)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import json
 import math
 import re
@@ -13,8 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wecolora.config import RULES, Config, parse
+from wecolora.config import KEYS, RULES, Config, parse
 from wecolora.errors import BadInput
+from wecolora.methods import METHODS
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = REPOSITORY / "schemas" / "config.schema.json"
@@ -67,8 +69,23 @@ def test_the_whole_config_in_the_readme_is_accepted():
 
 def test_the_default_has_the_artifacts_of_the_paper():
     config = parse(load("config.yaml"))
-    assert {"table1", "table3", *(f"figure{n}" for n in range(4, 10))} <= set(config.artifacts)
-    table1 = [(run.method, run.r, run.alpha) for run in config.runs_of("table1")]
+    names = {*(f"table{n}" for n in range(1, 8)), *(f"figure{n}" for n in range(2, 10)), "verdicts"}
+    assert names <= set(config.artifacts)
+    # Each of the paper's scores has a run and a data set that stand for it.
+    roles = {name: entry.stands_for for name, entry in [*config.teachers.items(), *config.datasets.items()]}
+    variants = {"deit_hard": "deit"}
+    with open(REPOSITORY / "wecolora" / "paper_results.csv", newline="") as file:
+        papers = [tuple(row.values())[:-1] for row in csv.DictReader(file)]
+    found = {
+        (str(number), roles[run.teacher], str(run.r), variants.get(run.method, run.method),
+         "" if run.alpha is None else f"{run.alpha:g}", roles[dataset])
+        for number in range(1, 8)
+        for run in config.runs_of(f"table{number}")
+        for dataset in config.artifacts[f"table{number}"].datasets
+    }  # fmt: skip
+    assert found == set(papers) and len(papers) == 241
+    assert [config.artifacts[f"table{number}"].paper_table for number in range(1, 8)] == [*range(1, 8)]
+    table1 = [(run.method, run.r, run.alpha) for run in config.runs_of("table1") if run.seed == 0]
     methods = ("scratch_kd", "weco_kd", "weco_lora_qv", "wecolora")
     assert sorted(table1) == sorted((method, 2, alpha) for method in methods for alpha in (1, 10))
     for number in range(5, 10):
@@ -113,7 +130,7 @@ def test_targets_choose_artifacts(small_config):
 RUNS = "artifacts.table1.runs"
 REFUSED = [
     # (key, value, what the message has to say besides the key)
-    ("colour", "red", ["unknown key", "name, title, seeds, corpus, teachers"]),
+    ("colour", "red", ["unknown key", "name, title, protocol, normalisation, seeds, corpus, teachers"]),
     ("distill.epoch", 3, ["unknown key", "epochs", "warmup_epochs", "accumulate"]),
     ("teachers.one.architecture.width", 32, ["unknown key", "img_size", "embed_dim"]),
     ("artifacts.table1.row", ["r"], ["unknown key", "kind", "rows"]),
@@ -171,7 +188,21 @@ REFUSED = [
         ["artifacts.table1.rows.0", "'k'", "'teacher', 'r', 'alpha', 'loss_point', 'method'"],
     ),
     ("artifacts.table1.datasets", ["mark"], ["'mark'", "did you mean marks", "known are shapes, marks"]),
-    ("artifacts.table1.datasets", [], ["artifacts.table1", "a table needs `rows` and `datasets`"]),
+    ("artifacts.table1.datasets", [], ["artifacts.table1", "kind table needs `datasets`"]),
+    ("artifacts.table1.images", 3, ["artifacts.table1", "kind table has no `images`"]),
+    ("artifacts.table1.paper_table", 0, ["artifacts.table1.paper_table", "greater than 0"]),
+    ("artifacts.figure5.paper_table", 1, ["artifacts.figure5", "kind figure has no `paper_table`"]),
+    ("artifacts.table1.kind", "plot", ["artifacts.table1.kind", "'plot'", "'latent', 'rollout'", "'claims'"]),
+    ("protocol", "ours", ["'paper' or 'authors_code'", "'ours'"]),
+    ("protocol", ["paper"], ["'paper' or 'authors_code'"]),
+    ("protocol", {}, ["'paper' or 'authors_code'"]),
+    ("protocol", None, ["'paper' or 'authors_code'"]),
+    ("normalisation", "none", ["'teacher' or 'imagenet'", "'none'"]),
+    ("distill", None, ["dictionary", "None"]),
+    ("probe.seed", 3, ["unknown key", "base_lr"]),  # it is the run's
+    (f"{RUNS}.seeds", [-1], [f"{RUNS}.seeds.0", "greater than or equal to 0"]),
+    ("teachers.one.paper", "vit", ["teachers.one.paper", "'vitb_sup' or 'vitb_mae'"]),
+    ("datasets.marks.stands_for", "cifar10", ["datasets.marks.stands_for", "'cifar100'"]),
     ("artifacts.figure5.x", DELETE, ["artifacts.figure5", "`x`"]),
     ("artifacts.figure5.x", "r", ["'r'", "'k' or 'alpha'"]),
     ("artifacts.figure5.datasets", ["shapes", "marks"], ["artifacts.figure5", "exactly one name in `datasets`"]),
@@ -215,6 +246,183 @@ def test_what_is_wrong_is_refused_with_its_key_and_what_is_allowed(small_config,
     for noise in ("Traceback", "pydantic", "Value error", "type=", "literal[", "list[", "[key]", "instance of"):
         assert noise not in message
     assert message.startswith("config: ") and message.endswith(".")
+
+
+# Kinds of artifacts
+
+WHOLE = {
+    "table": {"rows": ["method"], "datasets": ["shapes"]},
+    "figure": {"x": "alpha", "datasets": ["shapes"]},
+    "latent": {"datasets": ["shapes"]},
+    "rollout": {"datasets": ["shapes"], "images": 2},
+    "computation": {},
+    "claims": {},
+}
+VALUES = {"rows": ["method"], "datasets": ["shapes"], "x": "alpha", "images": 2, "paper_table": 1}
+ONE_RUN = {"teacher": ["one"], "method": ["wecolora"], "r": [2], "k": [4], "alpha": [1]}
+
+
+def artifact(kind, **changes):
+    runs = {} if kind == "claims" else {"runs": ONE_RUN}
+    values = {"kind": kind, "title": "T", "caption": "C", **WHOLE[kind], **runs, **changes}
+    return {key: value for key, value in values.items() if value is not DELETE}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_an_artifact_has_what_its_kind_needs_and_nothing_else(small_config, kind):
+    def said(**changes):
+        small_config["artifacts"]["one"] = artifact(kind, **changes)
+        message = refusal(small_config)
+        assert message.startswith("config: artifacts.one: ") and message.count(".") == 2  # one sentence
+        return message
+
+    small_config["artifacts"]["one"] = artifact(kind)
+    parse(small_config)
+    given = {**WHOLE[kind], **({} if kind == "claims" else {"runs": ONE_RUN})}
+    for key, value in {**VALUES, "runs": ONE_RUN}.items():
+        if key in given:
+            assert f"an artifact of kind {kind} needs `{key}`" in said(**{key: DELETE})
+        elif key != "paper_table" or kind != "table":
+            assert f"an artifact of kind {kind} has no `{key}`" in said(**{key: value})
+
+
+@pytest.mark.parametrize("kind", ["latent", "rollout", "figure"])
+def test_what_draws_one_data_set_takes_exactly_one(small_config, kind):
+    small_config["artifacts"]["one"] = artifact(kind, datasets=["shapes", "marks"])
+    assert f"an artifact of kind {kind} needs exactly one name in `datasets`" in refusal(small_config)
+
+
+@pytest.mark.parametrize("kind", ["latent", "rollout"])
+@pytest.mark.parametrize(
+    ("axis", "values"),
+    [("r", [2, 3]), ("alpha", [1, 10]), ("k", [2, 4]), ("loss_point", ["before_norm", "after_norm"])],
+)
+def test_panels_are_told_apart_by_their_methods_alone(small_config, kind, axis, values):
+    runs = {**ONE_RUN, "method": ["weco_kd", "wecolora"]}
+    small_config["artifacts"]["one"] = artifact(kind, runs=runs)
+    parse(small_config)
+    small_config["artifacts"]["one"] = artifact(kind, runs={**runs, axis: values})
+    assert f"artifacts.one.runs.{axis}" in refusal(small_config)
+
+
+def test_a_venue_alone_tells_no_methods_apart(small_config):
+    runs = {**ONE_RUN, "method": ["deit", "deit_hard"]}
+    small_config["artifacts"]["one"] = artifact("table", rows=["venue"], runs=runs)
+    assert "artifacts.one.runs.method: ['deit', 'deit_hard'] cannot be told apart" in refusal(small_config)
+    small_config["artifacts"]["one"] = artifact("table", rows=["venue", "method"], runs=runs)
+    parse(small_config)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("figure", "teacher has no alpha to draw over"), ("computation", "counted")]
+)
+def test_a_teacher_is_refused_where_it_has_no_place(small_config, kind, said):
+    small_config["artifacts"]["one"] = artifact(kind, runs={**ONE_RUN, "method": ["teacher", "wecolora"]})
+    message = refusal(small_config)
+    assert "artifacts.one.runs.method: teacher" in message and said in message
+
+
+@pytest.mark.parametrize("method", ["dmae", "deit", "minivit"])
+def test_a_method_that_compares_no_tokens_is_not_counted(small_config, method):
+    small_config["artifacts"]["one"] = artifact("computation", runs={**ONE_RUN, "method": [method]})
+    assert f"artifacts.one.runs.method: {method} is not counted" in refusal(small_config)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name.startswith("deit")])
+def test_deit_needs_a_class_token(small_config, method):
+    small_config["artifacts"]["one"] = artifact("table", runs={**ONE_RUN, "method": [method]})
+    parse(small_config)
+    change(small_config, "teachers.one.architecture.global_pool", "avg")
+    assert f"artifacts.one.runs.method: {method} needs a class token, and one pools patches" in refusal(small_config)
+    small_config["artifacts"]["one"]["runs"]["method"] = ["dmae"]
+    parse(small_config)
+
+
+# The paper's own
+
+
+@pytest.mark.parametrize(
+    ("key", "one", "other", "role", "another_role"),
+    [("teachers", "one", "two", "vitb_mae", "vitb_sup"), ("datasets", "shapes", "marks", "cifar100", "inat19")],
+)
+@pytest.mark.parametrize("first", ["paper", "stands_for"])
+@pytest.mark.parametrize("second", ["paper", "stands_for"])
+def test_one_stands_for_one_of_the_papers(small_config, key, one, other, role, another_role, first, second):
+    small_config["teachers"]["two"] = {**small_config["teachers"]["one"], "label": "The other"}
+    change(small_config, f"{key}.{one}.{first}", role)
+    parse(small_config)
+    change(small_config, f"{key}.{other}.{second}", role)
+    message = refusal(small_config)
+    assert f"config: {key}.{other}: another is, or stands for, the paper's {role} already." == message
+    change(small_config, f"{key}.{other}.{second}", another_role)
+    parse(small_config)
+    change(small_config, f"{key}.{other}.paper", another_role)
+    change(small_config, f"{key}.{other}.stands_for", another_role)
+    assert f"{key}.{other}: `paper` says that it is the paper's, so leave out `stands_for`" in refusal(small_config)
+
+
+# Seeds
+
+
+def seeds_of(config, name):
+    return {(run.slug().rpartition("_s")[0], run.seed) for run in parse(config).runs_of(name)}
+
+
+def test_a_run_has_the_seeds_of_every_artifact_that_names_it(small_config):
+    small_config["seeds"] = [5]
+    small_config["artifacts"] = {
+        "a": artifact("table", runs={**ONE_RUN, "seeds": [2, 0, 2]}),
+        "b": artifact("figure", runs={**ONE_RUN, "alpha": [1, 10], "seeds": [1]}),
+        "c": artifact("table", rows=["alpha"], runs={**ONE_RUN, "alpha": [10, 20]}),
+        "d": artifact("computation", runs={**ONE_RUN, "alpha": [20], "seeds": [7]}),
+        "e": artifact("claims"),
+    }
+    one, ten, twenty = (
+        {(f"wecolora_r2_k4_a{alpha}", seed) for seed in seeds}
+        for alpha, seeds in {1: (0, 1, 2), 10: (1, 5), 20: (5, 7)}.items()
+    )
+    wanted = {"a": one, "b": one | ten, "c": ten | twenty, "d": twenty, "e": one | ten | twenty}
+    for name, runs in wanted.items():
+        assert seeds_of(small_config, name) == runs
+        for targets in (["a"], ["e"], [name]):  # chosen or not
+            assert seeds_of({**small_config, "targets": targets}, name) == runs
+    found = parse(small_config).runs_of("a")
+    assert [run.seed for run in found] == [0, 1, 2]
+    assert len({*parse(small_config).runs()}) == len(parse(small_config).runs()) == 7
+
+
+def test_a_run_with_a_loss_point_of_its_own_has_seeds_of_its_own(small_config):
+    small_config["artifacts"] = {
+        "a": artifact("table", runs={**ONE_RUN, "loss_point": ["before_norm"], "seeds": [1]}),
+        "b": artifact("table", runs={**ONE_RUN, "loss_point": ["after_norm"], "seeds": [2]}),
+        "c": artifact("table", runs={**ONE_RUN, "seeds": [3]}),
+    }
+    assert [run.slug() for run in parse(small_config).runs()] == [
+        "wecolora_r2_k4_a1_s1_before_norm",
+        "wecolora_r2_k4_a1_s2",  # the config's own point is not named
+        "wecolora_r2_k4_a1_s3",
+    ]
+
+
+def test_a_teacher_has_no_seeds(small_config):
+    runs = {**ONE_RUN, "method": ["wecolora", "teacher"], "alpha": [1, 10], "r": [2, 3], "seeds": [0, 1]}
+    small_config["artifacts"]["one"] = artifact("table", rows=["r", "alpha", "method"], runs=runs)
+    found = [run.slug() for run in parse(small_config).runs_of("one")]
+    assert found.count("teacher") == 1 and len(found) == 2 * 2 * 2 + 1
+
+
+def test_claims_need_the_runs_of_every_table_and_figure_and_of_nothing_else(small_config):
+    other = {**ONE_RUN, "alpha": [50]}
+    small_config["artifacts"] |= {
+        "verdicts": artifact("claims"),
+        "latent2": artifact("latent", runs=other),
+        "study": artifact("computation", runs=other),
+    }
+    for targets in ([], ["verdicts"]):
+        config = parse({**small_config, "targets": targets})
+        assert config.scored() == ["table1", "figure5"]
+        assert set(config.runs_of("verdicts")) == {*config.runs_of("table1"), *config.runs_of("figure5")}
+        assert len(config.runs_of("verdicts")) == 2 * 2 * 3
 
 
 def test_a_method_without_rank_is_refused_on_a_figure_over_ranks(small_config):

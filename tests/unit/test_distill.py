@@ -1,4 +1,4 @@
-"""Distillation: the loss, the updates, what trains, and that a killed or cached run gives the same student."""
+"""Distillation: the updates, what trains, and that a killed or cached run gives the same student."""
 
 import dataclasses
 import math
@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import VisionTransformer
 
 from wecolora import distill as module
 from wecolora import vit
 from wecolora.cache import CacheReader, write_shard
 from wecolora.datasets import prepare_folder
-from wecolora.distill import distill, matched_blocks, start_student, token_loss, update_windows
+from wecolora.distill import distill, start, update_windows
 from wecolora.errors import BadInput
 from wecolora.images import read_index
 from wecolora.methods import METHODS
+from wecolora.objectives import start_student
 from wecolora.recipes import CacheRecipe
 from wecolora.resume import ResumeFile
 from wecolora.sources import CachedSource, OnlineSource, prefetched
@@ -26,7 +29,8 @@ IMAGES = 36
 
 
 def same(one, other):
-    one, other = one.state_dict(), other.state_dict()
+    """Two models, or a model and the snapshot of one."""
+    one, other = (part if isinstance(part, dict) else part.state_dict() for part in (one, other))
     return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
@@ -68,13 +72,7 @@ def spies(monkeypatch):
     return made
 
 
-# The loss and the updates
-
-
-def test_the_loss_is_the_mean_absolute_difference_over_batch_tokens_and_width():
-    student = torch.tensor([[[1.0, -2.0], [0.0, 4.0]], [[0.5, 0.5], [3.0, -1.0]]])
-    teacher = torch.tensor([[[0.0, 2.0], [0.0, 1.0]], [[1.0, 0.0], [-3.0, -1.0]]])
-    assert token_loss(student, teacher).item() == pytest.approx((1 + 4 + 0 + 3 + 0.5 + 0.5 + 6 + 0) / 8)
+# The updates
 
 
 @pytest.mark.parametrize(
@@ -173,108 +171,99 @@ def test_a_distillation_equals_one_written_in_plain_torch(tiny_teacher, online_s
         torch.testing.assert_close(tensor, student.state_dict()[name], rtol=1e-3, atol=1e-4)
 
 
-# The published options
-
-
-def test_the_divergence_is_of_the_channels_softmax_and_halved_with_the_distance():
-    generator = torch.Generator().manual_seed(0)
-    student, teacher = (torch.randn(2, 3, 5, generator=generator) * 2 for _ in range(2))
-    total = 0.0
-    for s, t in zip(student.double().view(6, 5).tolist(), teacher.double().view(6, 5).tolist(), strict=True):
-        q = [math.exp(x) / sum(map(math.exp, s)) for x in s]
-        p = [math.exp(x) / sum(map(math.exp, t)) for x in t]
-        total += sum(one * math.log(one / other) for one, other in zip(p, q, strict=True)) / 6
-    distance = (student - teacher).abs().mean().item()
-    assert token_loss(student, teacher, "l1_kl").item() == pytest.approx((distance + total) / 2, rel=1e-5)
-    assert token_loss(teacher, teacher, "l1_kl").item() == pytest.approx(0, abs=1e-6)
-
-
-@pytest.mark.parametrize("point", ["before_norm", "after_norm"])
-def test_every_block_is_compared_with_the_one_it_was_copied_from(tiny_teacher, online_source, distill_recipe, point):
-    """With a learning rate near zero the loss is that of the plain copy: hooks read what each block gives."""
-    recipe = distill_recipe(method="wecolora_blocks", epochs=1, lr=1e-12, loss_point=point, leftover="use")
-    assert matched_blocks(4, recipe) == [1, 3]
-    online_source.blocks = [1, 3]
-    _, history = distill(tiny_teacher, online_source, IMAGES, recipe)
-    student = copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2)
-    seen, losses = {}, []
-    for name, model in (("teacher", tiny_teacher), ("student", student)):
-        for number, block in enumerate(model.blocks):
-            block.register_forward_hook(lambda *args, key=(name, number): seen.__setitem__(key, args[2]))
-    for rows, view in online_source.calls[:]:
-        online_source.blocks = None
-        pixels, _ = online_source.batch(rows, view)
-        with torch.no_grad():
-            ends = [tokens(model, pixels, recipe, point) for model in (student, tiny_teacher)]
-        first = (seen["student", 0] - seen["teacher", 1]).abs().mean()
-        losses.append(float(first + (ends[0] - ends[1]).abs().mean()) / 2)
-    assert history[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
-
-
-def test_the_other_methods_compare_the_last_block_alone(distill_recipe):
-    compared = {method: matched_blocks(4, distill_recipe(method=method)) for method in METHODS}
-    assert {method for method, blocks in compared.items() if blocks is not None} == {"wecolora_blocks"}
-
-
 # What changes and what does not
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_lowers_its_loss_and_leaves_the_teacher_alone(tiny_teacher, online_source, distill_recipe, method):
-    before = snapshot(tiny_teacher)
+DISTILLED = [method for method in METHODS if method != "teacher"]
+
+
+def labels_of(method):
+    """What the corpus would say of the pictures, for a method that reads it."""
+    return torch.arange(IMAGES) % 3 if METHODS[method].reads_labels else None
+
+
+@pytest.mark.parametrize("method", DISTILLED)
+def test_every_method_lowers_its_loss_and_leaves_the_teacher_alone(
+    headed_teacher, online_source, distill_recipe, method
+):
+    before = snapshot(headed_teacher)
     recipe = distill_recipe(method=method, epochs=8, lr=1e-2)
-    online_source.blocks = matched_blocks(len(tiny_teacher.blocks), recipe)
-    student, history = distill(tiny_teacher, online_source, IMAGES, recipe)
+    student, history = distill(headed_teacher, online_source, IMAGES, recipe, labels=labels_of(method))
     assert history[-1]["loss"] < 0.95 * history[0]["loss"]
-    assert all(torch.equal(tensor, before[name]) for name, tensor in tiny_teacher.state_dict().items())
-    assert [parameter.grad for parameter in tiny_teacher.parameters() if parameter.grad is not None] == []
-    assert student.state_dict().keys() == vit.build(recipe.architecture.model_dump(), depth=2).state_dict().keys()
+    assert same(headed_teacher, before)
+    for parameter in headed_teacher.parameters():
+        assert parameter.grad is None and not parameter.requires_grad
+    architecture = recipe.architecture.model_dump()
+    if method == "minivit":
+        shape = vit.build(architecture, 4, "transformed")
+    elif method == "minivit_depth":
+        shape = vit.build(architecture, 2, "transformed")
+    elif method.startswith("deit"):
+        shape = VisionTransformerDistilled(**{**architecture, "depth": 2}, num_classes=0)
+    else:
+        shape = VisionTransformer(**{**architecture, "depth": 2}, num_classes=0)
+    assert type(student) is type(shape)
+    assert {name: tensor.shape for name, tensor in student.state_dict().items()} == {
+        name: tensor.shape for name, tensor in shape.state_dict().items()
+    }
     assert not student.training and not any(parameter.requires_grad for parameter in student.parameters())
 
 
-@pytest.mark.parametrize(
-    ("method", "parts"),
-    [
-        ("scratch_kd", None),
-        ("top_kd", None),
-        ("weco_kd", None),
-        ("weco_lora_qv", "qv"),
-        ("weco_dora", "qkvo12"),
-        ("wecolora", "qkvo12"),
-        ("wecolora_kl", "qkvo12"),
-        ("wecolora_blocks", "qkvo12"),
-    ],
-)
-def test_a_method_starts_and_trains_what_its_entry_says(tiny_teacher, distill_recipe, method, parts):
-    recipe = distill_recipe(method=method)
-    student = start_student(tiny_teacher, recipe)
-    trains = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
-    if parts is None:
-        assert trains == {name for name, _ in student.named_parameters()}
-    else:
-        matrices = {"A", "B"} | ({"magnitude"} if method == "weco_dora" else set())
-        assert {name.split(".")[-2] for name in trains} == matrices
-        assert {name.split(".")[-1][-1] for name in trains} == set(parts)
-        assert len(trains) == len(matrices) * len(student.blocks) * len(parts)
-    first = {"scratch_kd": None, "top_kd": 0}.get(method, 1)  # the teacher's block in the place of the student's first
-    layer = student.blocks[0].mlp.fc1
-    weight = getattr(layer, "base", layer).weight
-    assert [torch.equal(weight, block.mlp.fc1.weight) for block in tiny_teacher.blocks] == [
-        number == first for number in range(len(tiny_teacher.blocks))
-    ]
+@pytest.mark.parametrize("method", [method for method in DISTILLED if METHODS[method].online])
+def test_a_method_whose_teacher_runs_online_needs_no_tokens(headed_teacher, online_source, distill_recipe, method):
+    recipe = distill_recipe(method=method, epochs=2)
+    student, _ = distill(headed_teacher, online_source, IMAGES, recipe)
+    online_source.teacher = None
+    assert same(distill(headed_teacher, online_source, IMAGES, recipe)[0], student)
 
 
-def test_the_table_of_expected_methods_is_complete():
-    """A new entry needs its own line in the test above."""
-    marks = test_a_method_starts_and_trains_what_its_entry_says.pytestmark
-    assert {method for method, _ in marks[0].args[1]} == set(METHODS)
+def test_labels_follow_their_images(headed_teacher, online_source, distill_recipe, monkeypatch):
+    """The objective sees, with each picture, the label of its row."""
+    known = torch.arange(IMAGES) * 7 % 5
+    seen = []
+    objective = start(headed_teacher, distill_recipe(method="deit_hard"), known)
+    objective.register_forward_hook(lambda module, inputs, output: seen.append(inputs[2]))
+    monkeypatch.setattr(module, "start", lambda *_: objective)
+    distill(headed_teacher, online_source, IMAGES, distill_recipe(method="deit_hard", epochs=2), labels=known)
+    assert len(seen) == len(online_source.calls) == 12
+    for (rows, _), labels in zip(online_source.calls, seen, strict=True):
+        assert torch.equal(labels, known[torch.tensor(rows)])
+
+
+def test_an_objective_is_told_each_epoch_before_its_first_batch(
+    tiny_teacher, online_source, distill_recipe, monkeypatch
+):
+    recipe = distill_recipe(method="dmae", epochs=3)
+    objective = start(tiny_teacher, recipe)
+    told = []
+    real = objective.start_epoch
+    objective.register_forward_hook(lambda *_: told.append("batch"))
+    monkeypatch.setattr(objective, "start_epoch", lambda epoch: told.append(epoch) or real(epoch))
+    monkeypatch.setattr(module, "start", lambda *_: objective)
+    distill(tiny_teacher, online_source, IMAGES, recipe)
+    assert told == [part for epoch in range(3) for part in (epoch, *["batch"] * 6)]
+
+
+def test_every_objective_has_its_class():
+    assert {method.objective for method in METHODS.values()} == set(module.OBJECTIVES)
+
+
+@pytest.mark.parametrize("method", DISTILLED)
+def test_a_run_starts_from_its_seed_alone(headed_teacher, distill_recipe, method):
+    def started(seed):
+        return start(headed_teacher, distill_recipe(method=method, seed=seed), labels_of(method)).state_dict()
+
+    one, _, again, other = started(0), torch.randn(3), started(0), started(1)
+    assert one.keys() == again.keys() and all(torch.equal(tensor, again[name]) for name, tensor in one.items())
+    draws = method not in ("top_kd", "weco_kd", "minivit", "minivit_depth")
+    assert draws == any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 @pytest.mark.parametrize("method", ["wecolora", "weco_lora_qv"])
 def test_the_copied_weights_stay_frozen_until_the_merge(
     tiny_teacher, online_source, distill_recipe, method, monkeypatch
 ):
-    monkeypatch.setattr(module, "merge", lambda model: model)
+    monkeypatch.setattr("wecolora.objectives.merge", lambda model: model)
     recipe = distill_recipe(method=method)
     start = snapshot(start_student(tiny_teacher, recipe))
     student, _ = distill(tiny_teacher, online_source, IMAGES, recipe)
@@ -325,11 +314,14 @@ def test_the_final_norm_trains_only_where_the_loss_comes_after_it(tiny_teacher, 
         assert torch.equal(student.norm.weight, tiny_teacher.norm.weight) == (point == "before_norm")
 
 
-def test_the_seed_decides_the_student(tiny_teacher, online_source, distill_recipe):
+@pytest.mark.parametrize("method", DISTILLED)
+def test_the_seed_decides_the_student(headed_teacher, online_source, distill_recipe, method):
+    labels = labels_of(method)
     one, again, other = (
-        distill(tiny_teacher, online_source, IMAGES, distill_recipe(seed=seed))[0] for seed in (0, 0, 1)
+        distill(headed_teacher, online_source, IMAGES, distill_recipe(method=method, seed=seed), labels=labels)
+        for seed in (0, 0, 1)
     )
-    assert same(one, again) and not same(one, other)
+    assert same(one[0], again[0]) and one[1] == again[1] and not same(one[0], other[0])
 
 
 def test_the_record_of_an_epoch_holds_the_loss_against_the_teachers_own_spread(
@@ -339,6 +331,15 @@ def test_the_record_of_an_epoch_holds_the_loss_against_the_teachers_own_spread(
     for epoch in history:
         assert set(epoch) == {"loss", "relative_loss", "student_rank", "teacher_rank", "lr", "signs"}
         assert epoch["relative_loss"] > 0 and 1 <= epoch["student_rank"] <= 32 and 1 <= epoch["teacher_rank"] <= 32
+
+
+def test_a_loss_that_is_no_distance_is_compared_with_none(headed_teacher, online_source, distill_recipe):
+    lines = []
+    recipe = distill_recipe(method="minivit", epochs=1)
+    _, history = distill(headed_teacher, online_source, IMAGES, recipe, log=lines.append)
+    assert history[0]["relative_loss"] is None
+    assert lines[0] == "the loss is the sum of: soft logits, attention relations, hidden relations"
+    assert "deviation" not in lines[1]
 
 
 # A killed run
@@ -356,22 +357,33 @@ def killer(line_start):
     return log
 
 
-@pytest.mark.parametrize("method", ["wecolora", "weco_kd"])
+@pytest.mark.parametrize(
+    "method", ["wecolora", "weco_kd", "deit", "deit_hard", "deit_soft", "minivit", "minivit_depth", "dmae"]
+)
 def test_a_run_killed_after_an_epoch_and_resumed_gives_the_same_student(
-    tiny_teacher, online_source, distill_recipe, method, tmp_path
+    headed_teacher, online_source, distill_recipe, method, tmp_path
 ):
-    recipe = distill_recipe(method=method, epochs=4)
-    whole, whole_history = distill(tiny_teacher, online_source, IMAGES, recipe)
+    recipe, labels = distill_recipe(method=method, epochs=4), labels_of(method)
+    whole, whole_history = distill(headed_teacher, online_source, IMAGES, recipe, labels=labels)
     state = ResumeFile(tmp_path, "run")
     with pytest.raises(Killed):
-        distill(tiny_teacher, online_source, IMAGES, recipe, resume=state, log=killer("epoch 3/4"))
+        distill(headed_teacher, online_source, IMAGES, recipe, labels=labels, resume=state, log=killer("epoch 3/4"))
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".pt"] == ["run.pt"]
     lines = []
     online_source.calls.clear()
     state = ResumeFile(tmp_path, "run")
-    resumed, history = distill(tiny_teacher, online_source, IMAGES, recipe, resume=state, log=lines.append)
-    assert lines[0] == "resumed after epoch 2" and len(online_source.calls) == 2 * 6  # epochs 3 and 4 alone
+    resumed, history = distill(
+        headed_teacher, online_source, IMAGES, recipe, labels=labels, resume=state, log=lines.append
+    )
+    assert lines[1] == "resumed after epoch 2" and len(online_source.calls) == 2 * 6  # epochs 3 and 4 alone
     assert same(resumed, whole) and history == whole_history
+    vit.save_weights(whole, tmp_path / "whole.safetensors", {"history": whole_history})
+    vit.save_weights(resumed, tmp_path / "resumed.safetensors", {"history": history})
+    for suffix in (".safetensors", ".json"):
+        whole_bytes, resumed_bytes = (
+            (tmp_path / name).with_suffix(suffix).read_bytes() for name in ("whole", "resumed")
+        )
+        assert whole_bytes == resumed_bytes
     state.remove()
     assert not state.path.exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from decimal import Decimal
 
 import pytest
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 
 from wecolora.errors import BadInput
 from wecolora.grid import RunSpec, expand, union
+from wecolora.methods import METHODS
 
 ADAPTERS = ["wecolora", "weco_lora_qv"]
 PLAIN = ["weco_kd", "scratch_kd"]
+TOKENLESS = ["dmae", "deit", "deit_hard", "deit_soft", "minivit", "minivit_depth"]  # their losses compare no tokens
 LIMITS = settings(deadline=None, max_examples=200)
 
 alphas = st.one_of(
@@ -25,7 +28,7 @@ alphas = st.one_of(
 runs = st.builds(
     RunSpec,
     teacher=st.just("demo_sup"),
-    method=st.sampled_from(ADAPTERS + PLAIN),
+    method=st.sampled_from(list(METHODS)),
     r=st.integers(1, 24),
     k=st.integers(1, 1024),
     alpha=alphas,
@@ -55,7 +58,8 @@ def test_different_runs_have_different_slugs(one, other):
 def test_slugs_are_plain_file_names(run):
     slug = run.slug()
     assert set(slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.")
-    assert "e" not in slug.split("_a")[1].split("_")[0]  # no exponent
+    if run.method != "teacher":
+        assert re.search(r"_a[0-9.]+_s\d+(_before_norm|_after_norm)?$", slug)  # no exponent
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,11 @@ def test_slugs_are_plain_file_names(run):
         (RunSpec("t", "weco_kd", 2, 128, 10, 0), "weco_kd_r2_a10_s0"),
         (RunSpec("t", "scratch_kd", 2, None, 100, 0), "scratch_kd_r2_a100_s0"),
         (RunSpec("t", "scratch_kd", 2, None, 0.00001, 0), "scratch_kd_r2_a0.00001_s0"),
+        (RunSpec("t", "weco_kd", 2, None, 1, 0, "before_norm"), "weco_kd_r2_a1_s0_before_norm"),
+        (RunSpec("t", "wecolora_kl", 2, 8, 1, 0, "after_norm"), "wecolora_kl_r2_k8_a1_s0_after_norm"),
+        (RunSpec("t", "deit", 2, None, 1, 0), "deit_r2_a1_s0"),
+        (RunSpec("t", "deit_hard", 2, None, 1, 0), "deit_hard_r2_a1_s0"),
+        (RunSpec("t", "teacher"), "teacher"),
     ],
 )
 def test_slugs_as_they_are_written(run, slug):
@@ -99,16 +108,28 @@ def test_slugs_as_they_are_written(run, slug):
         " wecolora_r2_k128_a1_s0",
         "../wecolora_r2_k128_a1_s0",
         "wecolora_r2_k128_a1_s0.json",
+        "wecolora_r2_k128_a1_s0_middle",
+        "dmae_r2_a1_s0_after_norm",  # compares no tokens
+        "deit",  # all but a teacher have axes
+        "teacher_r1",
+        "teacher_r2_a1_s0",
+        "teacher_s0",
+        "teacher\n",
     ],
 )
 def test_other_names_are_refused(slug):
     with pytest.raises(BadInput) as caught:
         RunSpec.parse("t", slug)
-    assert "wecolora" in str(caught.value)  # the known methods, or an example of a name
+    assert "wecolora" in str(caught.value) or "needs" in str(caught.value)  # the known methods, or an example
 
 
 @LIMITS
-@given(st.from_regex(r"(wecolora|weco_kd|weco)_r\d{1,2}(_k\d{1,3})?_a\d{1,3}(\.\d{1,3})?_s\d{1,2}", fullmatch=True))
+@given(
+    st.from_regex(
+        r"(wecolora|weco_kd|weco|deit|deit_hard|teacher)_r\d{1,2}(_k\d{1,3})?_a\d{1,3}(\.\d{1,3})?_s\d{1,2}",
+        fullmatch=True,
+    )
+)
 def test_parse_accepts_nothing_that_slug_does_not_write(slug):
     try:
         run = RunSpec.parse("t", slug)
@@ -128,6 +149,45 @@ def test_a_rank_is_dropped_where_nothing_has_one(method):
 def test_a_rank_is_wanted_where_there_are_adapters(method):
     with pytest.raises(BadInput, match="needs a rank k"):
         RunSpec("t", method, 2, None, 1, 0)
+
+
+@pytest.mark.parametrize("loss_point", [None, "before_norm"])
+@pytest.mark.parametrize("seed", [None, 0, 3])
+@pytest.mark.parametrize(("r", "k", "alpha"), [(1, None, None), (2, None, None), (3, 16, 1), (2, 8, 10)])
+def test_a_teacher_is_one_run_whatever_the_axes(r, k, alpha, seed, loss_point):
+    run = RunSpec("t", "teacher", r, k, alpha, seed, loss_point)
+    assert run == RunSpec("t", "teacher") and hash(run) == hash(RunSpec("t", "teacher"))
+    assert (run.r, run.k, run.alpha, run.seed, run.loss_point) == (1, None, None, None, None)
+    assert run.slug() == "teacher" and run != RunSpec("other", "teacher")
+
+
+def test_a_product_has_each_teacher_once():
+    axes = {"teacher": ["a", "b"], "method": ["weco_kd", "teacher"], "r": [2, 3], "k": [4, 8], "alpha": [1, 10]}
+    found = expand({**axes, "loss_point": ["before_norm", "after_norm"]}, [0, 1, 2])
+    assert [run for run in found if run.method == "teacher"] == [RunSpec("a", "teacher"), RunSpec("b", "teacher")]
+    assert len(found) == 2 * 2 * 2 * 2 * 3 + 2
+
+
+@pytest.mark.parametrize("method", TOKENLESS)
+def test_a_loss_point_is_dropped_where_no_tokens_are_compared(method):
+    plain = RunSpec("t", method, 2, None, 1, 0)
+    assert RunSpec("t", method, 2, 64, 1, 0, "before_norm") == plain and plain.loss_point is None
+    axes = {"teacher": ["t"], "method": [method], "r": [2], "k": [4], "alpha": [1]}
+    assert expand({**axes, "loss_point": ["before_norm", "after_norm"]}, [0]) == [plain]
+
+
+@pytest.mark.parametrize("method", sorted({*METHODS} - {"teacher", *TOKENLESS}))
+def test_a_loss_point_is_kept_where_tokens_are_compared(method):
+    before, after, unsaid = (RunSpec("t", method, 2, 4, 1, 0, point) for point in ("before_norm", "after_norm", None))
+    assert len({before, after, unsaid}) == 3 and len({run.slug() for run in (before, after, unsaid)}) == 3
+
+
+@pytest.mark.parametrize("method", sorted({*METHODS} - {"teacher"}))
+@pytest.mark.parametrize("axis", ["alpha", "seed"])
+def test_what_names_a_student_is_wanted(method, axis):
+    axes = {"r": 2, "k": 4, "alpha": 1, "seed": 0}
+    with pytest.raises(BadInput, match=f"method {method}: needs {axis}"):
+        RunSpec("t", method, **{**axes, axis: None})
 
 
 def test_an_unknown_method_is_refused():

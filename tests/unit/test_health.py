@@ -98,6 +98,8 @@ def test_a_probe_whose_loss_rises_on_the_way_is_a_sign(losses, sign):
         (GOOD, "mean AUC", 55.1, 0.0, False),
         (BAD, "mean AUC", 54.9, 0.0, False),
         ([], "top-1", 0.0, 10.0, False),
+        ([{"relative_loss": 0.1}, {"relative_loss": None}], "top-1", 0.0, 10.0, False),  # compares no tokens
+        ([{"relative_loss": None}, {"relative_loss": 0.1}], "top-1", 0.0, 10.0, True),
     ],
 )
 def test_a_good_loss_with_a_poor_probe_is_a_sign(history, metric, score, largest_class, sign):

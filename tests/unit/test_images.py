@@ -55,6 +55,69 @@ def test_rows_of_a_split(array_index):
     assert array_index.rows("validation") == []
 
 
+def test_single_labels_come_in_the_order_asked_for(array_index):
+    assert array_index.single_labels([5, 0, 10, 4]) == [2, 0, 1, 1]
+    assert array_index.single_labels([]) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": [[number % 3] for number in range(11)] + [[]]},
+        {"labels": [[number % 3] for number in range(11)] + [[0, 2]]},
+        {"multilabel": True},
+        {"labels": [[]] * 12},
+    ],
+)
+def test_images_without_one_label_each_are_refused_where_it_is_read(array_index, changes):
+    index = dataclasses.replace(array_index, **changes)
+    with pytest.raises(BadInput, match="data set coarse: has no single label an image, which a method needs"):
+        index.single_labels(range(12))
+
+
+def test_a_label_that_is_missing_elsewhere_does_not_matter(array_index):
+    index = dataclasses.replace(array_index, labels=[[0]] * 9 + [[]] * 3)
+    assert index.single_labels(range(9)) == [0] * 9
+
+
+# Examples
+
+
+def labels_of(index, positions):
+    return [tuple(index.labels[position]) for position in positions]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_examples_are_of_different_classes_where_there_are_enough(array_index, count):
+    found = array_index.examples("train", count)
+    assert len(found) == len(set(labels_of(array_index, found))) == count
+
+
+def test_further_examples_are_other_images_of_the_split(array_index):
+    found = array_index.examples("train", 7)
+    assert len(set(found)) == 7 and set(found) <= set(range(9))
+    assert len(set(labels_of(array_index, found[:3]))) == 3
+    assert set(array_index.examples("test", 100)) == {9, 10, 11}
+    assert array_index.examples("validation", 2) == []
+
+
+def test_examples_are_fixed_and_fewer_are_the_first_of_more(array_index):
+    many = array_index.examples("train", 9)
+    assert many == array_index.examples("train", 9) and sorted(many) == list(range(9)) != many
+    assert all(array_index.examples("train", count) == many[:count] for count in range(9))
+
+
+def test_examples_of_several_labels_differ_in_their_combination(array_index):
+    labels = [[0], [0], [0, 1], [0], [0, 1], [1], [0], [0], [0], *[[2]] * 3]
+    index = dataclasses.replace(array_index, multilabel=True, labels=labels)
+    assert set(labels_of(index, index.examples("train", 3))) == {(0,), (0, 1), (1,)}
+
+
+def test_an_image_without_a_label_is_no_example(array_index):
+    index = dataclasses.replace(array_index, labels=[[], [1], []] * 4)
+    assert set(index.examples("train", 9)) == {1, 4, 7}
+
+
 def test_a_broken_index_is_named(array_index, tmp_path):
     path = tmp_path / "index.parquet"
     write_index(array_index, path)

@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 
 from wecolora import latent
+from wecolora.errors import BadInput
 from wecolora.latent import draw_latent, embed, styles, write_latent
 from wecolora.recipes import ArtifactRecipe
 
@@ -131,6 +132,18 @@ def test_only_many_points_are_rasterised(n, rasterised):
     points = {"A": np.random.default_rng(0).normal(size=(n, 2))}
     figure = draw_latent(points, np.arange(n) % 2, CLASSES[:2], {"A": 0.0}, RECIPE)
     assert {dots.get_rasterized() for dots in figure.axes[0].collections} == {rasterised}
+
+
+# What cannot be drawn
+
+
+def test_several_labels_an_image_are_refused(blobs, files, tmp_path):
+    """As read_features gives them: a float matrix."""
+    labels = np.eye(3, dtype=np.float32)[np.arange(60) % 3]
+    with pytest.raises(BadInput) as caught:
+        write_latent({"A": blobs}, labels, CLASSES, RECIPE, *files)
+    assert str(caught.value).startswith("artifacts.figure2.datasets: textures has several labels an image")
+    assert not list(tmp_path.iterdir())
 
 
 # Files

@@ -50,6 +50,44 @@ def test_a_rank_is_a_whole_number_or_missing(score_files):
     assert "8," in frame.to_csv(index=False) and "8.0," not in frame.to_csv(index=False)
 
 
+TEACHER = ("t1", "teacher", 1, None, None, None, "photos", 80.0)
+
+
+def test_a_teacher_has_neither_alpha_nor_seed(score_files):
+    paths = score_files(*SCORES) + score_files(TEACHER, loss_point=None)
+    for frame in (read_scores(paths), read_scores(paths[-1:])):
+        assert [str(frame[axis].dtype) for axis in ("k", "alpha", "seed")] == ["Int64", "float64", "Int64"]
+        (teacher,) = frame[frame.method == "teacher"].to_dict("records")
+        assert all(pd.isna(teacher[axis]) for axis in ("k", "alpha", "seed", "loss_point"))
+        assert (teacher["r"], teacher["last"]) == (1, 80)
+    frame = read_scores(paths)
+    assert list(frame["seed"].dropna()) == [0, 0, 0, 1, 0, 0, 0] and len(frame) == 8
+    pd.testing.assert_frame_equal(read_scores(reversed(paths)), frame)
+    assert "t1,teacher,1,,,,,photos,whatever,top-1,80.0" in frame.to_csv(index=False)
+
+
+def test_a_teacher_is_not_lost_among_the_means(score_files):
+    frame = read_scores(score_files(*SCORES) + score_files(TEACHER, loss_point=None))
+    table = over_seeds(frame, ["teacher", "method", "r", "k", "alpha", "loss_point", "dataset"])
+    assert table["seeds"].sum() == 8 and len(table) == 7
+    (teacher,) = table[table.method == "teacher"].itertuples()
+    assert (teacher.mean, teacher.seeds) == (80, 1) and pd.isna(teacher.alpha)
+
+
+def test_scores_name_their_runs(score_files):
+    import json
+
+    paths = score_files(SCORES[0])
+    score = json.loads(paths[0].read_text())
+    score["run"]["slug"] = "wecolora_r2_k8_a10_s0"
+    paths[0].write_text(json.dumps(score))
+    assert list(read_scores(paths)["slug"]) == ["wecolora_r2_k8_a10_s0"]
+    del score["run"]["slug"]
+    paths[0].write_text(json.dumps(score))
+    with pytest.raises(BadInput, match="slug"):
+        read_scores(paths)
+
+
 def test_signs_are_joined(score_files):
     assert read_scores(score_files(SCORES[0], signs=[]))["signs"][0] == ""
     assert read_scores(score_files(SCORES[0], signs=["loss rising", "collapse"]))["signs"][0] == "loss rising; collapse"

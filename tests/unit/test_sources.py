@@ -54,6 +54,17 @@ def test_online_takes_the_recorded_views_of_its_positions(array_index, online):
         np.testing.assert_array_equal(found.numpy(), apply_view(array_index.image(position), view, 16))
 
 
+def test_without_a_teacher_it_gives_the_same_pixels_and_no_tokens(array_index, online):
+    bare = OnlineSource(array_index, POSITIONS, None, MEAN, STD, SEED, 16)
+    pixels, tokens = bare.batch([3, 0, 1], 5)
+    assert torch.equal(pixels, online.batch([3, 0, 1], 5)[0]) and tokens.numel() == 0
+
+
+def test_the_teachers_head_changes_no_token(array_index, online, headed_teacher):
+    headed = OnlineSource(array_index, POSITIONS, headed_teacher, MEAN, STD, SEED, 16)
+    assert torch.equal(headed.batch([0, 2], 1)[1], online.batch([0, 2], 1)[1])
+
+
 def test_online_tokens_become_timms_output_by_the_final_norm(online, tiny_teacher):
     pixels, tokens = online.batch([0, 1, 2, 3], 0)
     with torch.no_grad():

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import random
 import re
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from wecolora import published
 from wecolora.methods import COMPONENTS, METHODS
 from wecolora.recipes import ArtifactRecipe
 from wecolora.scores import read_scores
-from wecolora.tables import printed_table, tidy_table, write_table
+from wecolora.tables import cell_text, notes, printed_table, tidy_table, write_table
 
 TICK, CROSS = "✓", "✗"
 
@@ -284,6 +288,345 @@ def test_a_caller_renders_the_cells(paper):
     assert column[:4] == ["False 2.4", "False 19.2", "False 21.6", "True 22.7"]
     assert all(type(cell) is Mark for cell in column)
     assert printed["alpha"].tolist()[:2] == ["1%", ""]
+
+
+# Published scores
+
+ROLES = {"in1k": "imagenet1k", "inat": "inat19", "cifar": "cifar100"}
+OFFSETS = [-24.0, -1.1, -0.1, 0.0, 0.1, 0.4, 2.5, 13.2]  # from the paper's scores, in turn
+BRACKETS = "In brackets: the published score, and the difference from it."
+
+
+def papers(**changes):
+    """The recipe of the paper's Table 1, with the paper's own teacher and data sets."""
+    values = {"paper_teachers": {"mae": "vitb_mae"}, "exact_teachers": ["mae"], "paper_table": 1}
+    return recipe(**{**values, "paper_datasets": ROLES, "exact_datasets": list(SETS), **changes})
+
+
+@pytest.fixture
+def offset(score_files):
+    """Scores of the paper's Table 1, each off by one of OFFSETS, and {(alpha, method, data set): (value, off)}."""
+    cells = {(a, m, d): v for a, m, *values in PAPER for d, v in zip(SETS, values, strict=True)}
+    cells = {key: (value, OFFSETS[number % len(OFFSETS)]) for number, (key, value) in enumerate(cells.items())}
+    scores = [
+        ("mae", method, 2, 128 if "k" in METHODS[method].axes else None, alpha, 0, name, round(value + off, 1))
+        for (alpha, method, name), (value, off) in cells.items()
+    ]
+    return read_scores(score_files(*scores)), cells
+
+
+def bodies(scores, one, folder):
+    """The cells of data sets as Markdown and LaTeX print them, and the rows of the CSV."""
+    paths = [folder / f"t.{suffix}" for suffix in ("csv", "md", "tex")]
+    write_table(scores, one, *paths)
+    labels = len(one.rows) + 2 * ("components" in one.rows)
+    of_markdown = [[cell.strip("*") for cell in row[labels:]] for row in markdown(paths[1])[1]]
+    lines = [line.removesuffix(r"\\").rstrip() for line in paths[2].read_text().splitlines() if line.endswith(r"\\")]
+    of_latex = [[re.sub(r"\\textbf\{(.*)\}", r"\1", cell) for cell in line.split(" & ")[labels:]] for line in lines[1:]]
+    with open(paths[0], newline="") as file:
+        return of_markdown, of_latex, list(csv.DictReader(file))
+
+
+def test_published_scores_and_differences_stand_beside_those_of_the_papers_own(offset, tmp_path):
+    scores, cells = offset
+    of_markdown, of_latex, rows = bodies(scores, papers(), tmp_path)
+    wanted = [
+        [f"{value + off:.1f} ({value:.1f}; {off:+.1f})" for value, off in (cells[alpha, method, d] for d in SETS)]
+        for alpha, method, *_ in PAPER
+    ]
+    assert wanted[0] == ["-20.5 (3.5; -24.0)", "1.3 (2.4; -1.1)", "9.0 (9.1; -0.1)"]
+    assert of_markdown == wanted == of_latex
+    for row in rows:
+        value, off = cells[float(row["alpha"]), row["method"], row["dataset"]]
+        assert float(row["published"]) == value and float(row["difference"]) == pytest.approx(off, abs=1e-4)
+    for suffix in ("md", "tex"):
+        assert BRACKETS in (tmp_path / f"t.{suffix}").read_text()
+
+
+@pytest.mark.parametrize(
+    ("teachers", "datasets"),
+    [([], list(SETS)), (["mae"], []), (["mae"], ["inat"]), (["mae"], ["cifar", "in1k"]), ([], [])],
+)
+def test_a_stand_in_has_no_published_score(offset, tmp_path, teachers, datasets):
+    scores, cells = offset
+    one = papers(exact_teachers=teachers, exact_datasets=datasets)
+    exact = [name for name in SETS if teachers and name in datasets]
+    of_markdown, of_latex, rows = bodies(scores, one, tmp_path)
+    for line, tex, (alpha, method, *_) in zip(of_markdown, of_latex, PAPER, strict=True):
+        for cell, of_tex, name in zip(line, tex, SETS, strict=True):
+            value, off = cells[alpha, method, name]
+            published = f" ({value:.1f}; {off:+.1f})" if name in exact else ""
+            assert cell == of_tex == f"{value + off:.1f}{published}"
+    for row in rows:
+        assert (row["published"] != "") == (row["difference"] != "") == (row["dataset"] in exact)
+    text = (tmp_path / "t.md").read_text()
+    assert (BRACKETS in text) == bool(exact) and (BRACKETS in (tmp_path / "t.tex").read_text()) == bool(exact)
+    assert "orderings of two methods" in text  # of stand-ins, too
+
+
+def test_without_a_role_nothing_of_the_paper_is_printed(offset, tmp_path):
+    one = papers(paper_teachers={}, paper_datasets={}, exact_teachers=[], exact_datasets=[])
+    of_markdown, _, rows = bodies(offset[0], one, tmp_path)
+    assert not any("(" in cell for line in of_markdown for cell in line)
+    assert {row["published"] for row in rows} == {""}
+    assert notes(tidy_table(offset[0], one), one) == []
+    assert (tmp_path / "t.md").read_text().rstrip().endswith("|")
+
+
+def test_the_published_score_is_that_of_the_tables_own_number(score_files):
+    scores = read_scores(score_files(("mae", "wecolora", 2, 128, 1, 0, "cifar", 33.3)))
+    for table, text in {1: "33.3 (33.3; +0.0)", 3: "33.3 (33.4; -0.1)", None: "33.3 (33.3; +0.0)"}.items():
+        (cell,) = tidy_table(scores, papers(paper_table=table)).to_dict("records")
+        assert cell_text(cell) == text
+
+
+@pytest.mark.parametrize(
+    ("mean", "text"),
+    [
+        (49.84, "49.8 (49.8; +0.0)"),
+        (49.76, "49.8 (49.8; +0.0)"),  # and not -0.0
+        (50.25, "50.2 (49.8; +0.4)"),  # 0.45 would round to 0.5, which 50.2 is not away
+        (49.35, "49.4 (49.8; -0.4)"),
+        (0.0, "0.0 (49.8; -49.8)"),
+    ],
+)
+def test_the_difference_is_that_of_the_values_as_printed(score_files, mean, text):
+    (cell,) = tidy_table(read_scores(score_files(("mae", "wecolora", 2, 128, 10, 0, "cifar", mean))), papers()).to_dict(
+        "records"
+    )
+    assert cell_text(cell) == text
+    assert cell["difference"] == pytest.approx(mean - 49.8)  # the CSV's has all digits
+
+
+def test_several_seeds_stand_beside_one_published_score(score_files):
+    scores = [("mae", "wecolora", 2, 128, 10, seed, "cifar", value) for seed, value in enumerate((50, 52, 57))]
+    (cell,) = tidy_table(read_scores(score_files(*scores)), papers()).to_dict("records")
+    assert cell_text(cell) == "53.0 ± 3.6 (49.8; +3.2)"
+
+
+def test_what_the_paper_does_not_print_has_no_published_score(score_files):
+    scores = [
+        ("mae", "weco_dora", 2, 128, 10, 0, "cifar", 40),
+        ("mae", "wecolora", 2, 128, 20, 0, "cifar", 40),
+        ("mae", "wecolora", 4, 128, 10, 0, "cifar", 40),
+    ]
+    one = papers(rows=["r", "alpha", "method"], methods=["weco_dora", "wecolora"])
+    table = tidy_table(read_scores(score_files(*scores)), one)
+    assert [cell_text(cell) for cell in table.to_dict("records")] == ["40.0"] * 3 and notes(table, one) == []
+
+
+# The paper's orderings
+
+
+def papers_table(number):
+    """(teacher, r, method, alpha, data set, value) of the paper's table, as typed into the file."""
+    with open(Path(published.__file__).with_name("paper_results.csv"), newline="") as file:
+        return [
+            (row["teacher"], int(row["r"]), row["method"], float(row["alpha_percent"] or "nan"), row["dataset"],
+             float(row["value_percent"]))
+            for row in csv.DictReader(file) if row["table"] == str(number)
+        ]  # fmt: skip
+
+
+def of_table(number, rows, values, score_files, **changes):
+    """A recipe of one of the paper's tables, and scores with these values."""
+    teachers, methods, datasets = (list(dict.fromkeys(row[place] for row in rows)) for place in (0, 2, 4))
+    one = recipe(
+        rows=["alpha", "method"] if len(teachers) == 1 else ["teacher", "r", "method"],
+        teachers={name: name for name in teachers},
+        methods=methods,
+        datasets={name: name for name in datasets},
+        paper_teachers={name: name for name in teachers},
+        paper_datasets={name: name for name in datasets},
+        paper_table=number,
+        **changes,
+    )
+    scores = [
+        (t, m, r, 128 if "k" in METHODS[m].axes else None, None if a != a else a, None if a != a else 0, d, value)
+        for (t, r, m, a, d, _), value in zip(rows, values, strict=True)
+    ]
+    return one, read_scores(score_files(*scores))
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+@pytest.mark.parametrize("seed", range(3))
+def test_the_note_counts_the_papers_orderings(number, seed, score_files):
+    rows = papers_table(number)
+    rng = random.Random(seed)
+    # As the paper's (seed 0), or so far off that orderings turn, and some are level as printed.
+    values = [row[-1] if seed == 0 else rng.choice([10.04, 10.0, 20, 30, 40]) for row in rows]
+    pairs = same = level = 0
+    for one, mine in zip(rows, values, strict=True):
+        for other, others in zip(rows, values, strict=True):
+            alike = one[0] == other[0] and one[1] == other[1] and one[3] == other[3] and one[4] == other[4]
+            if alike and one[-1] > other[-1]:  # the paper has this one above the other; its ties are on no side
+                pairs += 1
+                same += round(mine, 1) > round(others, 1)
+                level += round(mine, 1) == round(others, 1)
+    if seed == 0:
+        assert (same, level) == (pairs, 0)
+    # By hand: 2 alphas x C(4 methods, 2) x 3 columns; C(5, 2) in Table 5; 4 groups x 5 columns, in Table 3 with a tie.
+    by_hand = {1: 36, 2: 36, 3: 19, 4: 20, 5: 60, 6: 20, 7: 20}
+    assert pairs == by_hand[number]
+    one, scores = of_table(number, rows, values, score_files)
+    (note,) = notes(tidy_table(scores, one), one)
+    levels = f" (level in {level})" if level else ""
+    assert note == f"Of the paper's {pairs} orderings of two methods in a column, {same} hold here{levels}."
+
+
+@pytest.mark.parametrize(("alphas", "labels", "pairs"), [((1, 10), ["alpha", "method"], 36), ((1,), ["method"], 18)])
+def test_a_teachers_place_is_no_ordering(score_files, alphas, labels, pairs):
+    rows = [row for row in papers_table(2) if row[2] == "teacher" or row[3] in alphas]
+    values = [row[-1] if row[2] != "teacher" else 0.0 for row in rows]
+    one, scores = of_table(2, rows, values, score_files)
+    one = one.model_copy(update={"rows": labels})
+    (note,) = notes(tidy_table(scores, one), one)
+    assert note == f"Of the paper's {pairs} orderings of two methods in a column, {pairs} hold here."
+
+
+def test_orderings_are_of_one_loss_point(score_files):
+    """WeCoLoRA at one point and WeCo+KD at the other are no pair of the paper's: they stand in two groups."""
+    cells = [("mae", "weco_kd", 2, None, 1, 0, "cifar", 50), ("mae", "wecolora", 2, 128, 1, 0, "cifar", 40)]
+    files = score_files(*cells)
+    cells = [("mae", "weco_kd", 2, None, 1, 0, "cifar", 10), ("mae", "wecolora", 2, 128, 1, 0, "cifar", 20)]
+    files += score_files(*cells, loss_point="before_norm")
+    one = papers(rows=["loss_point", "method"])
+    note = notes(tidy_table(read_scores(files), one), one)[1]
+    assert note == "Of the paper's 2 orderings of two methods in a column, 1 hold here."
+
+
+def test_methods_are_compared_wherever_the_authors_take_their_tokens(score_files):
+    """By authors_code, WeCoLoRA's tokens are compared before the norm, WeCo+KD's after it, and DMAE's nowhere."""
+    files = score_files(("mae", "wecolora", 2, 128, 1, 0, "cifar", 50), loss_point="before_norm")
+    files += score_files(("mae", "weco_kd", 2, None, 1, 0, "cifar", 40))
+    files += score_files(("mae", "dmae", 2, None, 1, 0, "cifar", 30), loss_point=None)
+    one = papers(rows=["alpha", "method"], methods=["dmae", "weco_kd", "wecolora"], paper_table=2)
+    table = tidy_table(read_scores(files), one)
+    assert notes(table, one)[1] == "Of the paper's 3 orderings of two methods in a column, 3 hold here."
+    assert [row.method for row in table.itertuples() if row.best] == ["wecolora"]
+
+
+def test_the_notes_stand_below_the_table_and_in_its_caption(offset, tmp_path):
+    bodies(offset[0], papers(), tmp_path)
+    found = notes(tidy_table(offset[0], papers()), papers())
+    assert found[0] == BRACKETS and len(found) == 2 and found[1].startswith("Of the paper's 36 orderings")
+    assert (tmp_path / "t.md").read_text().endswith("|\n\n" + "\n\n".join(found) + "\n")
+    assert rf"\caption{{Table 1. Ablation. {' '.join(found)}}}" in (tmp_path / "t.tex").read_text()
+
+
+# Tables 2 and 5: venues, and the teacher
+
+
+TABLE_2 = [
+    ["1%", "DMAE", "CVPR 2023", "15.5", "8.5", "22.4"],
+    ["", "DeiT, no labels", "ICML 2021", "16.5", "12.9", "28.8"],
+    ["", "WeCo+KD", "-", "30.2", "19.2", "32.1"],
+    ["", "WeCoLoRA", "-", "**36.8**", "**22.7**", "**33.3**"],
+    ["10%", "DMAE", "CVPR 2023", "30.0", "17.1", "31.7"],
+    ["", "DeiT, no labels", "ICML 2021", "39.9", "29.2", "48.1"],
+    ["", "WeCo+KD", "-", "53.7", "31.2", "48.2"],
+    ["", "WeCoLoRA", "-", "**56.0**", "**34.5**", "**49.8**"],
+    ["-", "Teacher", "-", "66.1", "41.6", "55.1"],
+]
+TABLE_5 = [
+    ["1%", "DeiT, hard", "ICML 2021", "25.5", "20.3", "39.0"],
+    ["", "MiniViT, r applications", "CVPR 2022", "26.7", "21.0", "37.3"],
+    ["", "DMAE", "CVPR 2023", "15.4", "7.9", "22.2"],
+    ["", "WeCo+KD", "-", "35.5", "25.4", "34.8"],
+    ["", "WeCoLoRA", "-", "**60.5**", "**43.4**", "**60.6**"],
+    ["10%", "DeiT, hard", "ICML 2021", "57.6", "37.8", "61.4"],
+    ["", "MiniViT, r applications", "CVPR 2022", "64.0", "40.8", "64.2"],
+    ["", "DMAE", "CVPR 2023", "33.0", "21.0", "35.6"],
+    ["", "WeCo+KD", "-", "68.3", "45.7", "64.4"],
+    ["", "WeCoLoRA", "-", "**69.2**", "**49.5**", "**68.3**"],
+]
+
+
+@pytest.mark.parametrize(("number", "wanted"), [(2, TABLE_2), (5, TABLE_5)])
+def test_the_papers_tables_with_venues(number, wanted, score_files):
+    rows = [
+        (*row[:2], "deit_hard", *row[3:]) if number == 5 and row[2] == "deit" else row for row in papers_table(number)
+    ]
+    one, scores = of_table(number, rows, [row[-1] for row in rows], score_files)
+    one = one.model_copy(update={"rows": ["alpha", "method", "venue"]})
+    printed = printed_table(tidy_table(scores.sample(frac=1, random_state=1), one), one)
+    assert list(printed.columns)[:3] == ["alpha", "Method", "Venue"]
+    assert printed.values.tolist() == wanted
+
+
+def test_the_tables_of_two_teachers_have_the_papers_bold(score_files):
+    """Typed from the paper: where WeCo+KD is in bold. In Table 7 the paper has 66.5 in bold beside 66.6, a slip."""
+    bold = {
+        3: [("vitb_mae", 3, "chestxray14"), ("vitb_mae", 3, "inat19")],
+        4: [("vitb_sup", 2, "resisc45"), ("vitb_sup", 3, "resisc45"), ("vitb_mae", 3, "chestxray14")],
+        6: [("vitb_mae", 2, "resisc45")],
+        7: [
+            ("vitb_sup", 2, "resisc45"),
+            ("vitb_sup", 3, "resisc45"),
+            ("vitb_mae", 2, "resisc45"),
+            ("vitb_mae", 3, "chestxray14"),
+        ],
+    }
+    for number, wanted in bold.items():
+        rows = papers_table(number)
+        one, scores = of_table(number, rows, [row[-1] for row in rows], score_files)
+        table = tidy_table(scores, one)
+        best = table[table.best & (table.method == "weco_kd")]
+        assert sorted(zip(best.teacher, best.r, best.dataset, strict=True)) == sorted(wanted)
+        assert table.best.sum() == 20 + (number == 3)  # one tie
+
+
+def with_teacher(score_files, cells, teacher=99, **changes):
+    """Scores of {method: value} at 1%, and the teacher's."""
+    scores = [
+        ("mae", method, 2, 8 if "k" in METHODS[method].axes else None, 1, 0, "cifar", value)
+        for method, value in cells.items()
+    ]
+    files = score_files(*scores) + score_files(
+        ("mae", "teacher", 1, None, None, None, "cifar", teacher), loss_point=None
+    )
+    one = recipe(datasets={"cifar": "CIFAR-100"}, methods=["teacher", *cells], **changes)
+    table = tidy_table(read_scores(files), one)
+    return table, printed_table(table, one)
+
+
+@pytest.mark.parametrize("value", [99, 50, 1])
+@pytest.mark.parametrize(
+    "rows", [["alpha", "method"], ["method"], ["teacher", "method"], ["r", "method"], ["loss_point", "method"]]
+)
+def test_a_teacher_is_never_bold(score_files, rows, value):
+    table, printed = with_teacher(score_files, {"weco_kd": 40, "wecolora": 50}, value, rows=rows)
+    assert [row.method for row in table.itertuples() if row.best] == ["wecolora"]
+    column = dict(zip(printed["Method"], printed["CIFAR-100 (top-1)"], strict=True))
+    assert column == {"Teacher": f"{value}.0", "WeCo+KD": "40.0", "WeCoLoRA": "**50.0**"}
+
+
+@pytest.mark.parametrize(("axis", "title"), [("alpha", "alpha"), ("loss_point", "Tokens compared")])
+def test_a_teacher_stands_last_where_it_has_no_value(score_files, axis, title):
+    """Though the config names it first."""
+    _, printed = with_teacher(score_files, {"weco_kd": 40, "wecolora": 50}, rows=[axis, "method"])
+    assert list(printed["Method"]) == ["WeCo+KD", "WeCoLoRA", "Teacher"]
+    assert list(printed[title]) == [{"alpha": "1%", "loss_point": "after the norm"}[axis], "", "-"]
+
+
+def test_a_teachers_published_score_stands_beside_its_own(score_files):
+    files = score_files(("mae", "teacher", 1, None, None, None, "cifar", 60.1), loss_point=None)
+    one = papers(rows=["alpha", "method"], methods=["teacher"], paper_table=2)
+    (cell,) = tidy_table(read_scores(files), one).to_dict("records")
+    assert cell_text(cell) == "60.1 (55.1; +5.0)" and pd.isna(cell["alpha"]) and cell["seeds"] == 1
+
+
+def test_methods_without_a_loss_point_are_a_group_of_their_own(score_files):
+    files = score_files(("mae", "weco_kd", 2, None, 1, 0, "cifar", 60))
+    files += score_files(
+        ("mae", "dmae", 2, None, 1, 0, "cifar", 20), ("mae", "deit", 2, None, 1, 0, "cifar", 30), loss_point=None
+    )
+    one = recipe(rows=["loss_point", "method"], methods=["dmae", "deit", "weco_kd"], datasets={"cifar": "C"})
+    assert printed_table(tidy_table(read_scores(files), one), one).values.tolist() == [
+        ["after the norm", "WeCo+KD", "**60.0**"],
+        ["-", "DMAE", "20.0"],
+        ["", "DeiT, no labels", "**30.0**"],
+    ]
 
 
 # LaTeX

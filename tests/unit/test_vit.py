@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
 from wecolora import vit
@@ -64,43 +65,101 @@ def test_a_merged_student_loads_in_timm_without_code_of_ours(tiny_teacher, tiny_
     plain.load_state_dict(load_file(tmp_path / "student.safetensors"), strict=True)
     with torch.no_grad():
         torch.testing.assert_close(plain(images), wanted, rtol=1e-4, atol=1e-5)
-    assert vit.stored_depth(tmp_path / "student.safetensors") == 2
+    student = vit.load_student(tiny_architecture, tmp_path / "student.safetensors")
+    assert type(student) is VisionTransformer and len(student.blocks) == 2
 
 
-def test_the_depth_of_a_stored_model_is_its_number_of_blocks(tiny_architecture, tmp_path):
+@pytest.mark.parametrize("form", ["plain", "distilled", "transformed"])
+@pytest.mark.parametrize("depth", [1, 12])
+def test_a_student_loads_in_the_depth_and_form_of_its_file(tiny_architecture, images, tmp_path, form, depth):
     """Twelve, so that blocks 1, 10 and 11 are told apart."""
-    vit.save_weights(vit.build(tiny_architecture, depth=12), tmp_path / "deep.safetensors", {})
-    assert vit.stored_depth(tmp_path / "deep.safetensors") == 12
+    model = vit.build(tiny_architecture, depth, form).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.1)
+    vit.save_weights(model, tmp_path / "student.safetensors", {})
+    found = vit.load_student(tiny_architecture, tmp_path / "student.safetensors")
+    assert type(found) is type(model) and len(found.blocks) == depth
+    assert [type(block.attn) for block in found.blocks] == [type(block.attn) for block in model.blocks]
+    assert not found.training and not any(parameter.requires_grad for parameter in found.parameters())
+    with torch.no_grad():
+        assert torch.equal(vit.pooled(found, images), vit.pooled(model, images))
 
 
-def test_a_stored_head_is_left_out(tiny_teacher, tiny_architecture, tmp_path):
-    state = {**tiny_teacher.state_dict(), "head.weight": torch.zeros(10, 32), "head.bias": torch.zeros(10)}
-    save_file(state, tmp_path / "head.safetensors")
+def test_a_teacher_loads_as_the_student_that_it_is_when_probed(headed_teacher, tiny_architecture, images, tmp_path):
+    vit.save_weights(headed_teacher, tmp_path / "teacher.safetensors", {})
+    found = vit.load_student(tiny_architecture, tmp_path / "teacher.safetensors")
+    with torch.no_grad():
+        assert torch.equal(vit.pooled(found, images), headed_teacher.forward_features(images)[:, 0])
+
+
+def test_the_forms_are_timms_classes_and_differ_in_what_the_method_adds(tiny_architecture):
+    plain, distilled, transformed = (
+        {name: tensor.shape for name, tensor in vit.build(tiny_architecture, 2, form).state_dict().items()}
+        for form in ("plain", "distilled", "transformed")
+    )
+    assert type(vit.build(tiny_architecture, 2, "distilled")) is VisionTransformerDistilled
+    assert distilled == {**plain, "dist_token": (1, 1, 32), "pos_embed": (1, 6, 32)}
+    added = {f"blocks.{block}.attn.{name}.weight": (2, 2, 1, 1) for block in (0, 1) for name in ("before", "after")}
+    assert transformed == {**plain, **added}
+
+
+def test_a_distilled_student_keeps_its_norm_before_the_pooling(tiny_architecture, images):
+    """timm's distilled head knows no norm after it; a teacher that has one there would leave its student none."""
+    model = vit.build({**tiny_architecture, "fc_norm": True}, 2, "distilled").eval()
+    with torch.no_grad():
+        features = vit.pooled(model, images)
+        tokens = vit.tokens_before_norm(model, images)
+        normed = torch.nn.functional.layer_norm(tokens, (32,), eps=1e-6)
+    torch.testing.assert_close(features, (normed[:, 0] + normed[:, 1]) / 2)
+
+
+def test_a_stored_head_is_left_out_unless_asked_for(tiny_teacher, headed_teacher, tiny_architecture, images, tmp_path):
+    vit.save_weights(headed_teacher, tmp_path / "head.safetensors", {})
     model = vit.load(tiny_architecture, tmp_path / "head.safetensors")
-    assert "head.weight" not in model.state_dict()
+    assert model.state_dict().keys() == tiny_teacher.state_dict().keys()
     assert torch.equal(model.norm.bias, tiny_teacher.norm.bias)
+    headed = vit.load(tiny_architecture, tmp_path / "head.safetensors", head=True)
+    assert not headed.training and not any(parameter.requires_grad for parameter in headed.parameters())
+    with torch.no_grad():
+        assert torch.equal(headed(images), headed_teacher(images)) and headed(images).shape == (3, 5)
 
 
-def refused(architecture, path, *words):
-    with pytest.raises(BadInput) as caught:
-        vit.load(architecture, path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ") and "\n" not in message
-    assert all(word in message for word in words), message
+def test_a_file_without_a_head_gives_none_when_asked(tiny_architecture, weights):
+    assert isinstance(vit.load(tiny_architecture, weights, head=True).head, torch.nn.Identity)
 
 
-def test_a_missing_file_is_refused_by_name(tiny_architecture, tmp_path):
+def test_a_head_without_its_bias_is_refused(headed_teacher, tiny_architecture, tmp_path):
+    state = {name: tensor for name, tensor in headed_teacher.state_dict().items() if name != "head.bias"}
+    save_file(state, tmp_path / "half.safetensors")
+    with pytest.raises(BadInput, match=r"half\.safetensors: does not fit the architecture .*head\.bias"):
+        vit.load(tiny_architecture, tmp_path / "half.safetensors", head=True)
+
+
+@pytest.fixture(params=[vit.load, vit.load_student], ids=["load", "load_student"])
+def refused(request):
+    def check(architecture, path, *words):
+        with pytest.raises(BadInput) as caught:
+            request.param(architecture, path)
+        message = str(caught.value)
+        assert message.startswith(f"{path}: ") and "\n" not in message
+        assert all(word in message for word in words), message
+
+    return check
+
+
+def test_a_missing_file_is_refused_by_name(tiny_architecture, tmp_path, refused):
     refused(tiny_architecture, tmp_path / "none.safetensors", "cannot be read")
 
 
-def test_a_truncated_file_is_refused_by_name(tiny_architecture, weights):
+def test_a_truncated_file_is_refused_by_name(tiny_architecture, weights, refused):
     whole = weights.read_bytes()
     for length in (0, 5, 200, len(whole) // 2, len(whole) - 1):
         weights.write_bytes(whole[:length])
         refused(tiny_architecture, weights, "cannot be read", "whole file")
 
 
-def test_a_file_of_another_kind_is_refused_by_name(tiny_architecture, tmp_path):
+def test_a_file_of_another_kind_is_refused_by_name(tiny_architecture, tmp_path, refused):
     path = tmp_path / "photo.safetensors"
     path.write_bytes(np.random.default_rng(0).bytes(4000))
     refused(tiny_architecture, path, "cannot be read")
@@ -112,7 +171,13 @@ def test_a_file_of_another_kind_is_refused_by_name(tiny_architecture, tmp_path):
     [({"depth": 5}, "blocks.4"), ({"depth": 3}, "blocks.3"), ({"embed_dim": 64}, "size mismatch")],
 )
 def test_weights_of_another_shape_are_refused_by_name(tiny_architecture, weights, change, word):
-    refused({**tiny_architecture, **change}, weights, "does not fit the architecture", word)
+    with pytest.raises(BadInput, match=f"teacher.safetensors: does not fit the architecture .*{word}"):
+        vit.load({**tiny_architecture, **change}, weights)
+
+
+def test_a_student_of_another_width_is_refused_by_name(tiny_architecture, weights):
+    with pytest.raises(BadInput, match=r"teacher\.safetensors: does not fit the architecture .*size mismatch"):
+        vit.load_student({**tiny_architecture, "embed_dim": 64}, weights)
 
 
 @pytest.mark.parametrize(("pool", "fc_norm"), [("token", False), ("avg", False), ("avg", True)])
@@ -135,6 +200,24 @@ def test_tokens_before_the_norm_are_timms_tokens_once_normed(tiny_teacher, image
         assert tokens.shape == (3, 5, 32)
         assert torch.equal(tiny_teacher.norm(tokens), tiny_teacher.forward_features(images))
         assert not torch.allclose(tokens, tiny_teacher.norm(tokens), atol=0.1)
+
+
+def test_what_enters_the_first_block_is_what_timm_gives_it(tiny_teacher, images):
+    seen = []
+    tiny_teacher.blocks[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        tiny_teacher(images)
+        assert torch.equal(vit.embedded(tiny_teacher, images), seen[0])
+
+
+def test_the_tokens_after_each_block_are_what_hooks_see(tiny_teacher, images):
+    seen = []
+    for block in tiny_teacher.blocks:
+        block.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.no_grad():
+        tiny_teacher(images)
+        found = vit.block_outputs(tiny_teacher, images, [1, 3])
+    assert len(found) == 2 and torch.equal(found[0], seen[1]) and torch.equal(found[1], seen[3])
 
 
 def test_normalising_moves_channels_first_and_scales_each_by_its_own_mean_and_deviation():

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
 
 from wecolora.errors import BadInput
 from wecolora.grid import RunSpec
-from wecolora.recipes import CacheRecipe, DistillRecipe, ProbeJob
-from wecolora.workflow import Campaign
+from wecolora.recipes import ArtifactRecipe, CacheRecipe, ClaimsRecipe, DistillRecipe, ProbeJob, ReportRecipe
+from wecolora.workflow import FILES, Campaign
 
 TRAINING = {"objective": "supervised", "dataset": "marks", "augmentation": "weak", "epochs": 1}
 
@@ -19,6 +20,30 @@ TRAINING = {"objective": "supervised", "dataset": "marks", "augmentation": "weak
 @pytest.fixture
 def config(small_config):
     return {**small_config, "pretraining": {"one": TRAINING}}
+
+
+@pytest.fixture
+def whole(config):
+    """The same with an artifact of every kind, and a teacher that is probed as it is."""
+    config["teachers"]["one"]["stands_for"] = "vitb_mae"
+    config["datasets"]["shapes"]["stands_for"] = "imagenet1k"
+    runs = {"teacher": ["one"], "method": ["weco_kd", "wecolora"], "r": [2], "k": [4], "alpha": [1]}
+    words = {"title": "T", "caption": "C", "runs": runs}
+    config["artifacts"] |= {
+        "table2": {
+            **words,
+            "kind": "table",
+            "paper_table": 2,
+            "rows": ["alpha", "method", "venue"],
+            "runs": {**runs, "method": ["dmae", "weco_kd", "teacher"]},
+            "datasets": ["shapes"],
+        },
+        "figure2": {**words, "kind": "latent", "datasets": ["marks"]},
+        "figure3": {**words, "kind": "rollout", "datasets": ["shapes"], "images": 2},
+        "study": {**words, "kind": "computation"},
+        "verdicts": {"title": "V", "caption": "C", "kind": "claims"},
+    }
+    return config
 
 
 def changed(config, key, value):
@@ -44,16 +69,22 @@ def recipes(config):
         found["compare", name] = campaign.compare_recipe(SimpleNamespace(teacher=name))
     for run in campaign.config.runs():
         w = SimpleNamespace(teacher=run.teacher, run=run.slug())
-        found["distill", run] = campaign.distill_recipe(w)
         found["features", run] = campaign.feature_recipe(w)
+        for job, datasets in campaign.probe_jobs().items():
+            found["probe", (job, run)] = campaign.probe_recipe(w, datasets)
+        if run.method == "teacher":
+            continue
+        found["distill", run] = campaign.distill_recipe(w)
         for path in campaign.shards(w):
             shard = path.removesuffix(".h5").rpartition("/")[2]
             found["cache", shard] = campaign.cache_recipe(SimpleNamespace(teacher=run.teacher, shard=shard))
-    for job, datasets in campaign.probe_jobs().items():
-        found["probe", job] = campaign.probe_job(datasets).canonical()
     for name, artifact in campaign.config.chosen().items():
-        recipe = campaign.computation_recipe if artifact.kind == "computation" else campaign.artifact_recipe
-        found[artifact.kind, name] = recipe(SimpleNamespace(artifact=name))
+        special = {"computation": campaign.computation_recipe, "claims": campaign.claims_recipe}
+        w = SimpleNamespace(artifact=name)
+        found[artifact.kind, name] = special.get(artifact.kind, campaign.artifact_recipe)(w)
+        if artifact.kind == "rollout":
+            found["sight", name] = campaign.rollout_recipe(w)
+    found["report", ""] = campaign.report_recipe(SimpleNamespace())
     return found
 
 
@@ -68,10 +99,11 @@ def difference(before, after):
 # Recipes
 
 
-def test_recipes_are_canonical_json_and_the_same_each_time(config):
-    first, second = recipes(config), recipes(copy.deepcopy(config))
+def test_recipes_are_canonical_json_and_the_same_each_time(whole):
+    first, second = recipes(whole), recipes(copy.deepcopy(whole))
     assert first == second
-    stages = {"prepare", "subset", "pretrain", "compare", "cache", "distill", "features", "probe", "table", "figure"}
+    stages = {"prepare", "subset", "pretrain", "compare", "cache", "distill", "features", "probe", "sight", "report"}
+    stages |= set(FILES)
     assert {stage for stage, _ in first} == stages
     for (stage, _), text in first.items():
         values = json.loads(text)
@@ -103,29 +135,36 @@ EFFECTS = [
     # (key, value, the stages whose recipes change)
     ("probe.epochs", 7, {"probe", "compare"}),
     ("probe_of", {"marks": {"base_lr": 3}}, {"probe"}),
-    ("artifacts.table1.caption", "Other words.", {"table"}),
-    ("artifacts.figure5.title", "Figure V", {"figure"}),
-    ("artifacts.table1.rows", ["r", "alpha", "method"], {"table"}),
-    ("title", "Other words", set()),
-    ("targets", ["table1", "figure5"], set()),
-    ("teachers.one.label", "Another name", {"table", "figure"}),
-    ("datasets.shapes.label", "Forms", {"table", "figure"}),
+    ("artifacts.table1.caption", "Other words.", {"table", "report"}),
+    ("artifacts.figure5.title", "Figure V", {"figure", "report"}),
+    ("artifacts.table1.rows", ["r", "alpha", "method"], {"table", "report"}),
+    ("artifacts.table1.paper_table", 1, {"table", "claims", "report"}),
+    ("artifacts.verdicts.caption", "Other words.", {"claims", "report"}),
+    ("artifacts.figure3.images", 3, {"rollout"}),
+    ("title", "Other words", {"report"}),
+    ("targets", ["verdicts", "figure5", "table1", "table2", "figure2", "figure3", "study"], {"report"}),  # their order
+    ("teachers.one.label", "Another name", {"table", "figure", "latent", "rollout", "computation", "report"}),
+    ("teachers.one.stands_for", "vitb_sup", {"table", "figure", "latent", "rollout", "claims", "report"}),
+    ("datasets.shapes.label", "Forms", {"table", "figure", "rollout", "report"}),
+    ("datasets.shapes.stands_for", "inat19", {"table", "figure", "rollout", "claims", "report"}),
     ("datasets.marks.train", 90, {"prepare", "pretrain"}),
+    ("distill.batch", 16, {"distill", "computation"}),
     ("distill.epochs", 3, {"distill"}),
     ("distill.lr_scaling", "linear_256", {"distill"}),
     ("distill.teacher", "online", {"distill"}),
     ("corpus.views", 3, {"cache", "distill"}),
     ("corpus.seed", 1, {"subset", "cache", "distill"}),
     ("corpus.strategy", "uniform", {"subset"}),
-    ("teachers.one.mean", [0.1, 0.2, 0.3], {"cache", "distill", "features", "pretrain", "compare"}),
+    ("teachers.one.mean", [0.1, 0.2, 0.3], {"cache", "distill", "features", "sight", "pretrain", "compare"}),
+    ("normalisation", "imagenet", {"cache", "distill", "features", "sight"}),
 ]
 
 
 @pytest.mark.parametrize(("key", "value", "stages"), EFFECTS, ids=[key for key, _, _ in EFFECTS])
-def test_a_change_reaches_the_recipes_that_it_decides_and_no_other(config, key, value, stages):
-    before, after = config, changed(config, key, value)
+def test_a_change_reaches_the_recipes_that_it_decides_and_no_other(whole, key, value, stages):
+    before, after = whole, changed(whole, key, value)
     if key == "probe_of":  # the demo teachers are compared on shapes, which marks' settings do not touch
-        assert Campaign(config).compare_datasets() == ["shapes"]
+        assert Campaign(whole).compare_datasets() == ["shapes"]
     found, jobs = difference(before, after)
     assert found == stages
     assert {stage for stage, _ in jobs} <= {"cache"}  # online needs none
@@ -133,30 +172,32 @@ def test_a_change_reaches_the_recipes_that_it_decides_and_no_other(config, key, 
 
 def test_a_caption_changes_its_own_artifact_alone(config):
     old, new = recipes(config), recipes(changed(config, "artifacts.table1.caption", "Other words."))
-    assert {job for job in old if old[job] != new[job]} == {("table", "table1")}
+    assert {job for job in old if old[job] != new[job]} == {("table", "table1"), ("report", "")}
 
 
 def test_one_data_sets_probe_settings_change_its_own_probe_alone(config):
     old, new = recipes(config), recipes(changed(config, "probe_of", {"marks": {"epochs": 9, "base_lr": 3}}))
-    assert {job for job in old if old[job] != new[job]} == {("probe", "marks")}
-    job = ProbeJob.model_validate_json(new["probe", "marks"])
+    runs = Campaign(config).config.runs()
+    assert {job for job in old if old[job] != new[job]} == {("probe", ("marks", run)) for run in runs}
+    job = ProbeJob.model_validate_json(new["probe", ("marks", runs[0])])
     assert (job.recipes["marks"].epochs, job.recipes["marks"].base_lr, job.recipes["marks"].batch) == (9, 3, 512)
 
 
 def test_another_alpha_adds_its_runs_and_changes_no_other(config):
     table = config["artifacts"]["table1"]["runs"]
     stages, jobs = difference(config, changed(config, "artifacts.table1.runs", {**table, "alpha": [1, 10, 5]}))
-    assert stages == set()
+    assert stages == set()  # nor the report's: its inputs are others
     assert {job.slug() for stage, job in jobs if stage == "distill"} == {
         f"{method}_a5_s0" for method in ("weco_kd_r2", "weco_kd_r3", "wecolora_r2_k4", "wecolora_r3_k4")
     }
-    assert {stage for stage, _ in jobs} == {"distill", "features"}
+    assert {stage for stage, _ in jobs} == {"distill", "features", "probe"}
 
 
 def test_another_seed_adds_its_runs_and_no_cache(config):
     stages, jobs = difference(config, {**config, "seeds": [0, 1]})
     assert stages == set()
-    assert all(job.seed == 1 for stage, job in jobs) and {stage for stage, _ in jobs} == {"distill", "features"}
+    assert {stage for stage, _ in jobs} == {"distill", "features", "probe"}
+    assert {(job[1] if stage == "probe" else job).seed for stage, job in jobs} == {1}
 
 
 def test_a_computation_study_follows_the_shapes_alone(config):
@@ -172,15 +213,12 @@ def test_a_computation_study_follows_the_shapes_alone(config):
         ("wecolora", 2, 4),
     ]
     config["artifacts"]["study"]["datasets"] = ["shapes"]
-    with pytest.raises(BadInput, match="a computation study has no `rows`, no `x` and no `datasets`"):
+    with pytest.raises(BadInput, match="an artifact of kind computation has no `datasets`"):
         Campaign(config)
 
 
-def test_a_stages_revision_is_in_its_recipe(config, monkeypatch):
+def test_a_stages_revision_is_in_its_recipe(whole, monkeypatch):
     from wecolora import workflow
-
-    runs = {"teacher": ["one"], "method": ["weco_kd"], "r": [2], "alpha": [1]}
-    config["artifacts"]["study"] = {"kind": "computation", "title": "S", "caption": "C", "runs": runs}
 
     for stage, reached in {
         "prepare": {"prepare"},
@@ -191,19 +229,186 @@ def test_a_stages_revision_is_in_its_recipe(config, monkeypatch):
         "distill": {"distill"},
         "features": {"features"},
         "probe": {"probe", "compare"},
-        "table": {"table"},
+        "table": {"table", "report"},
         "figure": {"figure"},
+        "latent": {"latent"},
+        "rollout": {"rollout", "sight"},
+        "claims": {"claims"},
         "computation": {"computation"},
+        "report": {"report"},
     }.items():
-        old = recipes(config)
+        old = recipes(whole)
         monkeypatch.setitem(workflow.REVISIONS, stage, 1000)
-        new = recipes(config)
+        new = recipes(whole)
         assert {job[0] for job in old if old[job] != new[job]} == reached
         monkeypatch.undo()
     assert set(workflow.REVISIONS) == {
         "prepare", "subset", "pretrain_teacher", "compare_teacher", "cache_teacher", "distill", "features", "probe",
-        "table", "figure", "computation"
+        "table", "figure", "latent", "rollout", "claims", "computation", "report"
     }  # fmt: skip
+
+
+def test_narrower_targets_change_no_recipe(whole):
+    """A run keeps its seeds, a job its data sets, and so on; only the report shows less."""
+    whole["artifacts"]["figure5"]["runs"] = {**whole["artifacts"]["figure5"]["runs"], "seeds": [1, 2]}
+    everything = recipes(whole)
+    for name in whole["artifacts"]:
+        found = recipes({**whole, "targets": [name]})
+        assert found.keys() <= everything.keys()
+        assert {stage for stage, job in found if found[stage, job] != everything[stage, job]} == {"report"}
+    table = Campaign({**whole, "targets": ["table1"]}).config.runs_of("table1")
+    assert {run.seed for run in table} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("label", "Forms"), ("job", "all"), ("paper", "cifar100"), ("stands_for", "inat19")]
+)
+@pytest.mark.parametrize("dataset", ["shapes", "marks"])
+def test_what_says_nothing_about_images_makes_no_index_and_no_teacher_again(config, dataset, key, value):
+    old, new = recipes(config), recipes(changed(config, f"datasets.{dataset}.{key}", value))
+    for job in old:
+        if job[0] in ("prepare", "subset", "pretrain", "cache", "distill", "features"):
+            assert old[job] == new[job]
+    index = json.loads(new["prepare", dataset])
+    assert (index["data"]["label"], index["data"]["job"]) == ("", "")
+
+
+def test_probes_take_the_seed_of_their_run(whole):
+    campaign = Campaign(whole)
+    for run, seed in {"weco_kd_r2_a1_s3": 3, "wecolora_r2_k4_a1_s12_before_norm": 12, "teacher": 0}.items():
+        job = ProbeJob.model_validate_json(
+            campaign.probe_recipe(SimpleNamespace(teacher="one", run=run), ["shapes", "marks"])
+        )
+        assert {name: recipe.seed for name, recipe in job.recipes.items()} == {"shapes": seed, "marks": seed}
+    compared = json.loads(campaign.compare_recipe(SimpleNamespace(teacher="one")))["probes"]["recipes"]
+    assert {recipe["seed"] for recipe in compared.values()} == {0}
+
+
+# The teacher itself, claims, and what is drawn of features and attention
+
+
+def test_a_teacher_is_probed_as_it_is(whole):
+    campaign = Campaign(whole)
+    teacher = SimpleNamespace(teacher="one", run="teacher")
+    student = SimpleNamespace(teacher="one", run="weco_kd_r2_a1_s0")
+    assert (campaign.student(teacher), campaign.about(teacher)) == ("one.safetensors", [])
+    folder = "results/small/runs/one/weco_kd_r2_a1_s0"
+    assert campaign.student(student) == f"{folder}/student.safetensors"
+    assert campaign.about(student) == [f"{folder}/student.json"]
+    assert campaign.feature_recipe(teacher) == campaign.feature_recipe(student)
+    scores = campaign.scores_of("table2")
+    assert scores.count("results/small/runs/one/teacher/scores/shapes.json") == 1 and len(scores) == 3
+    assert f"{folder}/student.json" in campaign.told()
+    assert not [path for path in campaign.told() if "/teacher/" in path]
+
+
+@pytest.mark.parametrize("targets", [[], ["verdicts"], ["verdicts", "study"]])
+def test_claims_depend_on_the_scores_of_all_tables_and_figures(whole, targets):
+    campaign = Campaign({**whole, "targets": targets})
+    wanted = {path for name in ("table1", "table2", "figure5") for path in campaign.scores_of(name)}
+    found = campaign.scores(SimpleNamespace(artifact="verdicts"))
+    assert set(found) == wanted and len(found) == len(wanted) == 2 * 2 * 2 * 2 + 2 * 2 + 2
+    assert set(campaign.all_scores()) == wanted
+    assert {path.replace("student.json", "") for path in campaign.told()} == {
+        path.partition("scores/")[0] for path in wanted if "/teacher/" not in path
+    }
+
+
+def test_claims_know_what_stands_for_what(whole):
+    whole["teachers"]["two"] = {**whole["teachers"]["one"], "label": "Two"}
+    del whole["teachers"]["two"]["stands_for"]  # of no part in the paper
+    whole["datasets"]["marks"]["paper"] = "cifar100"
+    recipe = ClaimsRecipe.model_validate_json(Campaign(whole).claims_recipe(SimpleNamespace(artifact="verdicts")))
+    assert recipe.teachers == {"one": "vitb_mae"} and recipe.widths == {"one": 32}
+    assert recipe.datasets == {"shapes": "imagenet1k", "marks": "cifar100"}
+    assert (recipe.title, recipe.caption) == ("V", "C")
+    assert recipe.methods == {2: ["dmae", "weco_kd", "teacher"]}
+
+
+def test_an_artifact_knows_which_of_its_own_are_the_papers(whole):
+    whole["datasets"]["marks"]["paper"] = "cifar100"
+    campaign = Campaign(whole)
+
+    def recipe(name):
+        return ArtifactRecipe.model_validate_json(campaign.artifact_recipe(SimpleNamespace(artifact=name)))
+
+    one = recipe("table1")
+    assert one.paper_datasets == {"shapes": "imagenet1k", "marks": "cifar100"} and one.exact_datasets == ["marks"]
+    assert one.paper_teachers == {"one": "vitb_mae"} and one.exact_teachers == [] and one.paper_table is None
+    assert recipe("table2").paper_datasets == {"shapes": "imagenet1k"} and recipe("table2").paper_table == 2
+    del whole["teachers"]["one"]["stands_for"]
+    campaign = Campaign(whole)
+    assert recipe("table1").paper_teachers == {} == recipe("table2").paper_teachers
+    whole["teachers"]["one"]["paper"] = "vitb_sup"
+    campaign = Campaign(whole)
+    assert recipe("table1").paper_teachers == {"one": "vitb_sup"} and recipe("table1").exact_teachers == ["one"]
+
+
+@pytest.mark.parametrize(("kind", "dataset"), [("latent", "marks"), ("rollout", "shapes")])
+@pytest.mark.parametrize("methods", [["weco_kd", "wecolora"], ["wecolora", "weco_kd"], ["wecolora", "dmae", "weco_kd"]])
+def test_a_figure_of_students_shows_one_of_each_method_by_its_first_seed(whole, kind, dataset, methods):
+    name = {"latent": "figure2", "rollout": "figure3"}[kind]
+    runs = {**whole["artifacts"][name]["runs"], "method": methods}
+    whole["artifacts"][name]["runs"] = {**runs, "seeds": [7, 3]}
+    whole["artifacts"]["table1"]["runs"] = {**runs, "seeds": [5]}
+    whole["artifacts"]["table1"]["rows"] = ["method"]
+    campaign = Campaign(whole)
+    w = SimpleNamespace(artifact=name)
+    # Other artifacts' seeds (0 and 5, of weco_kd and the others) are theirs too.
+    seeds = {run.method: [other.seed for other in campaign.config.runs_of(name) if other.method == run.method]
+             for run in campaign.config.runs_of(name)}  # fmt: skip
+    assert all(len(found) > 1 for found in seeds.values())
+    shown = campaign.drawn_runs(name)
+    assert [(run.method, run.seed) for run in shown] == [(method, min(seeds[method])) for method in methods]
+    folders = [f"results/small/runs/one/{run.slug()}" for run in shown]
+    assert campaign.drawn_features(w) == [f"{folder}/features/{dataset}.h5" for folder in folders]
+    assert campaign.drawn_students(w) == [f"{folder}/student.safetensors" for folder in folders]
+    assert campaign.drawn_index(w) == f"results/small/data/{dataset}/index.parquet"
+    assert campaign.scores_of(name) == []
+    # The scripts label the files by the recipe's methods, in this order.
+    assert json.loads(campaign.artifact_recipe(w))["methods"] == methods
+
+
+@pytest.mark.parametrize("name", ["figure2", "figure3"])
+def test_a_method_that_is_named_twice_is_shown_once(whole, name):
+    whole["artifacts"][name]["runs"]["method"] = ["wecolora", "weco_kd", "wecolora"]
+    campaign = Campaign(whole)
+    methods = json.loads(campaign.artifact_recipe(SimpleNamespace(artifact=name)))["methods"]
+    assert methods == ["wecolora", "weco_kd"] == [run.method for run in campaign.drawn_runs(name)]
+
+
+def test_a_rollout_of_the_teacher_shows_its_own_weights(whole):
+    whole["artifacts"]["figure3"]["runs"] = {**whole["artifacts"]["figure3"]["runs"], "method": ["teacher", "weco_kd"]}
+    found = Campaign(whole).drawn_students(SimpleNamespace(artifact="figure3"))
+    assert found == ["one.safetensors", "results/small/runs/one/weco_kd_r2_a1_s0/student.safetensors"]
+
+
+def test_students_look_at_a_rollouts_images_as_at_their_features(whole):
+    campaign = Campaign(whole)
+    sight = json.loads(campaign.rollout_recipe(SimpleNamespace(artifact="figure3")))
+    features = json.loads(campaign.feature_recipe(SimpleNamespace(teacher="one", run="weco_kd_r2_a1_s0")))
+    assert {**sight, "revision": 0} == {**features, "revision": 0}
+
+
+def test_the_report_shows_the_chosen_artifacts(whole):
+    for targets in ([], ["verdicts", "table2"]):
+        campaign = Campaign({**whole, "targets": targets})
+        recipe = ReportRecipe.model_validate_json(campaign.report_recipe(SimpleNamespace()))
+        assert list(recipe.artifacts) == (targets or list(whole["artifacts"]))
+        for name, artifact in recipe.artifacts.items():
+            assert (artifact.kind, artifact.files) == (whole["artifacts"][name]["kind"], campaign.files_of(name))
+            wanted = campaign.artifact_recipe(SimpleNamespace(artifact=name)) if artifact.kind == "table" else None
+            assert (artifact.recipe and artifact.recipe.canonical()) == wanted
+        assert set(campaign.report_inputs(None)) <= set(campaign.targets())
+
+
+def test_a_pattern_of_names_matches_the_artifacts_of_its_kind_alone(whole):
+    campaign = Campaign(whole)
+    for kind in FILES:
+        names = {name for name in whole["artifacts"] if re.fullmatch(campaign.names_of(kind), name)}
+        assert names == {name for name, entry in whole["artifacts"].items() if entry["kind"] == kind} and names
+    del whole["artifacts"]["figure2"]
+    assert not re.fullmatch(Campaign(whole).names_of("latent"), "")
 
 
 def test_the_linear_scaling_rule(config):
@@ -356,6 +561,7 @@ def test_targets_are_the_files_of_the_chosen_artifacts(config):
         *(f"results/small/figures/figure5.{suffix}" for suffix in ("csv", "png", "pdf")),
         "results/small/scores.csv",
         "results/small/config.yaml",
+        "results/small/report.html",
     ]
     assert f"results/small/tables/table1.{'tex'}" in Campaign(config).targets()
 

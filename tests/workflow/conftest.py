@@ -1,4 +1,5 @@
-"""A small campaign through Snakemake for real: two methods, two data sets, a teacher with random weights."""
+"""A small campaign through Snakemake for real: a method of each kind, two data sets, a teacher with random weights, and
+an artifact of each kind."""
 
 from __future__ import annotations
 
@@ -18,14 +19,30 @@ from wecolora import vit
 
 REPOSITORY = Path(__file__).parents[2]
 ARCHITECTURE = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2}
+PAIR = {"teacher": ["tiny"], "method": ["weco_kd", "wecolora"], "r": [2], "k": [4], "alpha": [20]}
 SMOKE = {
     "name": "smoke",
     "title": "Smoke",
     "corpus": {"dataset": "photos", "views": 2, "shard_percent": 20},
-    "teachers": {"tiny": {"label": "Tiny", "weights": "tiny.safetensors", "architecture": ARCHITECTURE}},
+    "teachers": {
+        "tiny": {
+            "label": "Tiny",
+            "stands_for": "vitb_sup",
+            "weights": "tiny.safetensors",
+            "architecture": ARCHITECTURE,
+        }
+    },
     "datasets": {
         "photos": {"label": "photos", "source": "bundled", "bundled": "photos", "train": 200, "test": 20},
-        "digits": {"label": "digits", "source": "bundled", "bundled": "digits", "train": 100, "test": 50, "job": "all"},
+        "digits": {
+            "label": "digits",
+            "stands_for": "cifar100",
+            "source": "bundled",
+            "bundled": "digits",
+            "train": 100,
+            "test": 50,
+            "job": "all",
+        },
         "tags": {"label": "tags", "source": "bundled", "bundled": "tags", "train": 100, "test": 50, "job": "all"},
     },
     "distill": {"epochs": 3, "warmup_epochs": 1, "batch": 10, "accumulate": 1, "lr": {2: 0.001}},
@@ -36,7 +53,13 @@ SMOKE = {
             "title": "Table 3",
             "caption": "A caption.",
             "rows": ["teacher", "r", "method"],
-            "runs": {"teacher": ["tiny"], "method": ["weco_kd", "wecolora"], "r": [2], "k": [4], "alpha": [20]},
+            "runs": {
+                "teacher": ["tiny"],
+                "method": ["deit_hard", "weco_kd", "wecolora", "teacher"],
+                "r": [2],
+                "k": [4],
+                "alpha": [20],
+            },
             "datasets": ["digits", "tags"],
         },
         "figure8": {
@@ -44,9 +67,20 @@ SMOKE = {
             "title": "Figure 8",
             "caption": "A caption.",
             "x": "alpha",
-            "runs": {"teacher": ["tiny"], "method": ["weco_kd", "wecolora"], "r": [2], "k": [4], "alpha": [20]},
+            "runs": PAIR,
             "datasets": ["digits"],
         },
+        "figure2": {"kind": "latent", "title": "Figure 2", "caption": "A caption.", "runs": PAIR, "datasets": ["digits"]},
+        "figure3": {
+            "kind": "rollout",
+            "title": "Figure 3",
+            "caption": "A caption.",
+            "runs": PAIR,
+            "datasets": ["digits"],
+            "images": 2,
+        },
+        "verdicts": {"kind": "claims", "title": "Verdicts", "caption": "A caption."},
+        "computation_study": {"kind": "computation", "title": "Computation", "caption": "A caption.", "runs": PAIR},
     },
 }
 
@@ -78,9 +112,9 @@ class Place:
 
 
 def new_place(folder: Path) -> Place:
-    """A working directory with the smoke teacher, the same bytes each time."""
+    """A working directory with the smoke teacher, which has a head, the same bytes each time."""
     torch.manual_seed(0)
-    vit.save_weights(vit.build(ARCHITECTURE), folder / "tiny.safetensors", {})
+    vit.save_weights(vit.build({**ARCHITECTURE, "num_classes": 5}), folder / "tiny.safetensors", {})
     return Place(folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
+from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
 from tests.workflow.conftest import ARCHITECTURE, Place, new_place
 
-COLLECTED = {"collect", "resolved_config", "all"}
+COLLECTED = {"collect", "resolved_config", "report", "all"}
 
 
 def _results(place: Place) -> Path:
@@ -22,10 +24,25 @@ def _results(place: Place) -> Path:
 
 def test_a_run_leaves_every_artifact_and_no_leftovers(finished):
     root = _results(finished)
-    for path in ("tables/table3.csv", "tables/table3.md", "tables/table3.tex", "scores.csv", "config.yaml"):
+    for path in (
+        "tables/table3.csv",
+        "tables/table3.md",
+        "tables/table3.tex",
+        "claims/verdicts.csv",
+        "claims/verdicts_comparisons.csv",
+        "claims/verdicts.md",
+        "computation/computation_study.csv",
+        "computation/computation_study.md",
+        "computation/computation_study_speed.csv",
+        "scores.csv",
+        "config.yaml",
+    ):
         assert (root / path).stat().st_size > 0, path
-    assert (root / "figures/figure8.png").read_bytes().startswith(b"\x89PNG")
-    assert (root / "figures/figure8.pdf").read_bytes().startswith(b"%PDF")
+    for figure in ("figure2", "figure3", "figure8"):
+        assert (root / f"figures/{figure}.csv").stat().st_size > 0
+        assert (root / f"figures/{figure}.png").read_bytes().startswith(b"\x89PNG")
+        assert (root / f"figures/{figure}.pdf").read_bytes().startswith(b"%PDF")
+    assert (root / "report.html").read_text().rstrip().endswith("</html>")
     assert list(root.rglob("*.part")) == []
     assert list((finished.folder / "results" / ".resume").glob("*")) == []
 
@@ -33,10 +50,11 @@ def test_a_run_leaves_every_artifact_and_no_leftovers(finished):
 def test_the_table_prints_what_the_score_files_say(finished):
     root = _results(finished)
     cells = pd.read_csv(root / "tables/table3.csv")
-    assert len(cells) == 4
+    assert len(cells) == 8
     for cell in cells.itertuples():
         rank = "_k4" if cell.method == "wecolora" else ""
-        score = json.loads((root / f"runs/tiny/{cell.method}_r2{rank}_a20_s0/scores/{cell.dataset}.json").read_text())
+        slug = "teacher" if cell.method == "teacher" else f"{cell.method}_r2{rank}_a20_s0"
+        score = json.loads((root / f"runs/tiny/{slug}/scores/{cell.dataset}.json").read_text())
         assert cell.mean == pytest.approx(score["last"], rel=1e-5)
         assert f"{score['last']:.1f}" in (root / "tables/table3.md").read_text()
 
@@ -45,6 +63,29 @@ def test_a_student_loads_in_timm_without_our_code(finished):
     state = load_file(_results(finished) / "runs/tiny/wecolora_r2_k4_a20_s0/student.safetensors")
     plain = VisionTransformer(**{**ARCHITECTURE, "depth": 2}, num_classes=0)
     plain.load_state_dict(state, strict=True)
+
+
+def test_a_student_of_deit_loads_in_timm_without_our_code(finished):
+    state = load_file(_results(finished) / "runs/tiny/deit_hard_r2_a20_s0/student.safetensors")
+    plain = VisionTransformerDistilled(**{**ARCHITECTURE, "depth": 2}, num_classes=0)
+    plain.load_state_dict(state, strict=True)
+
+
+def test_the_teacher_is_probed_as_it_is(finished):
+    root = _results(finished) / "runs/tiny/teacher"
+    score = json.loads((root / "scores/digits.json").read_text())
+    weights = hashlib.sha256((finished.folder / "tiny.safetensors").read_bytes()).hexdigest()
+    assert score["student_sha256"] == score["teacher_sha256"] == weights
+    assert (score["run"]["alpha"], score["run"]["seed"], score["recipe"]["distill"]) == (None, None, None)
+    assert not (root / "student.safetensors").exists()
+
+
+def test_the_other_protocol_makes_other_students_in_a_folder_of_its_own(finished, smoke_config):
+    smoke_config |= {"protocol": "authors_code", "name": "other"}
+    assert finished.planned(smoke_config)["distill"] == 3
+    smoke_config["name"] = "smoke"
+    plan = finished.planned(smoke_config)
+    assert {"cache_teacher", "distill", "features_all", "probe_all"} <= set(plan) and "subset" not in plan
 
 
 def test_the_log_tells_the_recipe_and_a_line_an_epoch(finished):
@@ -59,7 +100,7 @@ def test_a_second_run_elsewhere_gives_the_same_bytes(finished, smoke_config, tmp
     assert run.returncode == 0, run.stdout[-3000:]
     for path in sorted(_results(finished).rglob("*")):
         relative = path.relative_to(_results(finished))
-        if path.suffix in (".safetensors", ".json", ".csv", ".md", ".tex", ".pdf", ".h5") and (
+        if path.suffix in (".safetensors", ".json", ".csv", ".md", ".tex", ".png", ".pdf", ".h5") and (
             not path.name.startswith("circumstances")
         ):
             assert (_results(again) / relative).read_bytes() == path.read_bytes(), relative
@@ -72,7 +113,11 @@ def test_running_again_does_nothing_and_says_so(finished, smoke_config):
 
 def test_the_probes_epochs_rerun_probes_and_what_follows(finished, smoke_config):
     smoke_config["probe"]["epochs"] = 4
-    assert finished.planned(smoke_config) == {"probe_all": 2, "table": 1, "figure": 1, **dict.fromkeys(COLLECTED, 1)}
+    assert finished.planned(smoke_config) == {
+        "probe_all": 4,
+        **dict.fromkeys(("table", "figure", "claims"), 1),
+        **dict.fromkeys(COLLECTED, 1),
+    }
 
 
 def test_another_alpha_adds_only_its_runs(finished, smoke_config):
@@ -83,6 +128,7 @@ def test_another_alpha_adds_only_its_runs(finished, smoke_config):
         "features_all": 2,
         "probe_all": 2,
         "figure": 1,
+        "claims": 1,
         **dict.fromkeys(COLLECTED, 1),
     }
 
@@ -103,7 +149,7 @@ def test_other_pixels_reach_the_students_even_when_a_run_stops_after_the_index(c
 
 def test_a_caption_reruns_one_table(finished, smoke_config):
     smoke_config["artifacts"]["table3"]["caption"] = "Another caption."
-    assert finished.planned(smoke_config) == {"table": 1, "resolved_config": 1, "all": 1}
+    assert finished.planned(smoke_config) == dict.fromkeys(("table", *COLLECTED - {"collect"}), 1)
 
 
 def test_touching_everything_reruns_nothing(copied, smoke_config):
@@ -124,7 +170,7 @@ def test_a_raised_revision_reruns_its_stage_and_what_follows(copied, smoke_confi
     path.write_text(path.read_text().replace('"features": 1', '"features": 2'))
     plan = copied.planned(smoke_config)
     assert plan.pop("all") == 1
-    assert set(plan) == {"features_all", "probe_all", "table", "figure", "collect"}
+    assert set(plan) == {"features_all", "probe_all", "table", "figure", "latent", "claims", "collect", "report"}
 
 
 def test_a_changed_cache_is_refused_by_name(copied, smoke_config):
