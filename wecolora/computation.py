@@ -144,7 +144,7 @@ def printed_counts(table: pd.DataFrame, recipe: ComputationRecipe) -> pd.DataFra
     return pd.DataFrame(
         {
             "Teacher": table["teacher"].map(recipe.labels),
-            "Model": [METHODS[name].label if name in METHODS else "the teacher" for name in table["method"]],
+            "Model": [METHODS[name].label for name in table["method"]],
             "r": table["r"].map(lambda r: str(r) if r > 1 else ""),
             "k": table["k"].map(str, na_action="ignore").fillna(""),
             "Parameters (M)": (table["parameters"] / 1e6).map("{:.2f}".format),

@@ -133,7 +133,10 @@ class Artifact(Strict):
     )
     x: Literal["k", "alpha"] | None = Field(default=None, description="A figure's horizontal axis.")
     images: Positive | None = Field(default=None, description="How many images a rollout shows.")
-    paper_table: Positive | None = Field(default=None, description="The paper's table that it regenerates.")
+    paper_table: Annotated[int, Field(ge=1, le=7)] | None = Field(
+        default=None,
+        description="The paper's table that it regenerates: published scores and orderings are compared with its own.",
+    )
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Artifact:
@@ -228,7 +231,11 @@ class Config(Strict):
                 if role in roles:
                     raise ValueError(f"{key}.{name}: another is, or stands for, the paper's {role} already")
                 roles += [role] if role else []
+        tables: list[int] = []
         for name, artifact in self.artifacts.items():
+            if artifact.paper_table in tables:
+                raise ValueError(f"artifacts.{name}.paper_table: another is the paper's Table {artifact.paper_table}")
+            tables += [artifact.paper_table] if artifact.paper_table else []
             if name in RULES | jobs:
                 raise ValueError(f"artifacts.{name}: is the name of a rule; choose another")
             if artifact.runs:

@@ -88,12 +88,14 @@ def _of_paper(cell: Mapping[Any, Any], recipe: ArtifactRecipe) -> float | None:
 
 def notes(table: pd.DataFrame, recipe: ArtifactRecipe) -> list[str]:
     """What a reader must know besides the caption: what stands in brackets, and how many of the paper's orderings of
-    two methods, in one column and group, the table repeats (values as printed; the paper's ties are left out)."""
+    two methods, in one column and group, its own version of a table repeats (values as printed; the paper's ties are
+    left out)."""
     found = []
     if table["published"].notna().any():
         found.append("In brackets: the published score, and the difference from it.")
     same = level = pairs = 0
-    for _, group in table[~table["method"].map(_is_teacher)].groupby(_group(recipe), dropna=False):
+    contestants = table[~table["method"].map(_is_teacher) & (recipe.paper_table is not None)]
+    for _, group in contestants.groupby(_group(recipe), dropna=False):
         cells = [(_of_paper(cell, recipe), _as_printed(cell["mean"])) for cell in group.to_dict("records")]
         in_paper = [(paper, mean) for paper, mean in cells if paper is not None]
         for (paper, mean), (other_paper, other_mean) in itertools.combinations(in_paper, 2):

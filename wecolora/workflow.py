@@ -294,12 +294,16 @@ class Campaign:
             methods=list(dict.fromkeys(artifact.runs.method)),
             paper_teachers=_roles(teachers),
             paper_datasets=_roles(datasets),
-            exact_teachers=[name for name, entry in teachers.items() if entry.paper],
+            # A student distilled on other images than the paper's is not the paper's.
+            exact_teachers=[name for name, entry in teachers.items() if entry.paper and self._on_papers_corpus()],
             exact_datasets=[name for name, entry in datasets.items() if entry.paper],
             paper_table=artifact.paper_table,
             images=artifact.images or 0,
             revision=REVISIONS[artifact.kind],
         )
+
+    def _on_papers_corpus(self) -> bool:
+        return self.config.datasets[self.config.corpus.dataset].paper == "imagenet1k"
 
     def rollout_recipe(self, w: Any) -> str:
         """How the students of a rollout see: as in their features."""

@@ -83,7 +83,7 @@ def test_the_table_has_the_teacher_and_each_student(tiny_architecture, tmp_path)
     assert list(table["blocks"]) == [tiny_architecture["depth"], *[tiny_architecture["depth"] // 2] * 2]
     lines = (tmp_path / "c.md").read_text().splitlines()
     assert lines[0] == "**Study.** Of small models."
-    assert [line.split("|")[2].strip() for line in lines[4:]] == ["the teacher", "WeCo+KD", "WeCoLoRA"]
+    assert [line.split("|")[2].strip() for line in lines[4:]] == ["Teacher", "WeCo+KD", "WeCoLoRA"]
     assert not any(word in "".join(lines) for word in ("nan", "<NA>", "None"))
 
 

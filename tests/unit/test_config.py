@@ -190,7 +190,8 @@ REFUSED = [
     ("artifacts.table1.datasets", ["mark"], ["'mark'", "did you mean marks", "known are shapes, marks"]),
     ("artifacts.table1.datasets", [], ["artifacts.table1", "kind table needs `datasets`"]),
     ("artifacts.table1.images", 3, ["artifacts.table1", "kind table has no `images`"]),
-    ("artifacts.table1.paper_table", 0, ["artifacts.table1.paper_table", "greater than 0"]),
+    ("artifacts.table1.paper_table", 0, ["artifacts.table1.paper_table", "greater than or equal to 1"]),
+    ("artifacts.table1.paper_table", 8, ["artifacts.table1.paper_table", "less than or equal to 7"]),
     ("artifacts.figure5.paper_table", 1, ["artifacts.figure5", "kind figure has no `paper_table`"]),
     ("artifacts.table1.kind", "plot", ["artifacts.table1.kind", "'plot'", "'latent', 'rollout'", "'claims'"]),
     ("protocol", "ours", ["'paper' or 'authors_code'", "'ours'"]),
@@ -359,6 +360,12 @@ def test_one_stands_for_one_of_the_papers(small_config, key, one, other, role, a
     change(small_config, f"{key}.{other}.paper", another_role)
     change(small_config, f"{key}.{other}.stands_for", another_role)
     assert f"{key}.{other}: `paper` says that it is the paper's, so leave out `stands_for`" in refusal(small_config)
+
+
+def test_two_artifacts_for_one_of_the_papers_tables_are_refused(small_config):
+    small_config["artifacts"]["table1"]["paper_table"] = 3
+    small_config["artifacts"]["other"] = small_config["artifacts"]["table1"]
+    assert refusal(small_config) == "config: artifacts.other.paper_table: another is the paper's Table 3."
 
 
 # Seeds

@@ -177,7 +177,7 @@ def test_vit_b_has_one_token_and_one_position_more():
 def test_a_teacher_without_a_head_is_refused_where_its_logits_are_needed(tiny_teacher, distill_recipe, method):
     with pytest.raises(BadInput, match=rf"teacher tiny: its weights have no head\.weight, and {method} learns from"):
         DeiT(tiny_teacher, distill_recipe(method=method), LABELS)
-    assert DeiT(tiny_teacher, distill_recipe(method="deit")).terms == ("L1 of the distillation token",)
+    assert DeiT(tiny_teacher, distill_recipe(method="deit")).terms == ("L1 of the mean of both tokens",)
 
 
 def test_a_corpus_without_labels_is_refused(array_index):

@@ -104,6 +104,7 @@ class Campaign:
             teachers={"sup": NASTY},
             methods=["weco_kd", "wecolora"],
             paper_teachers={"sup": "vitb_sup"},
+            paper_table=3,
             paper_datasets={"photos": "imagenet1k"},
             revision=1,
         )

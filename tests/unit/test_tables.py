@@ -506,6 +506,16 @@ def test_methods_are_compared_wherever_the_authors_take_their_tokens(score_files
     assert [row.method for row in table.itertuples() if row.best] == ["wecolora"]
 
 
+def test_orderings_are_counted_in_the_papers_own_tables_alone(score_files):
+    """In a table of every form of a method, several rows are one row of the paper."""
+    rows = [("mae", method, 2, None, 1, 0, "cifar", value) for method, value in (("deit", 1), ("deit_hard", 2))]
+    scores = read_scores(score_files(*rows, ("mae", "weco_kd", 2, None, 1, 0, "cifar", 3)))
+    methods = ["deit", "deit_hard", "weco_kd"]
+    for number, expected in ((None, 0), (2, 1)):
+        one = papers(rows=["method"], methods=methods, exact_teachers=[], paper_table=number)
+        assert len(notes(tidy_table(scores, one), one)) == expected
+
+
 def test_the_notes_stand_below_the_table_and_in_its_caption(offset, tmp_path):
     bodies(offset[0], papers(), tmp_path)
     found = notes(tidy_table(offset[0], papers()), papers())

@@ -341,7 +341,12 @@ def test_an_artifact_knows_which_of_its_own_are_the_papers(whole):
     assert recipe("table1").paper_teachers == {} == recipe("table2").paper_teachers
     whole["teachers"]["one"]["paper"] = "vitb_sup"
     campaign = Campaign(whole)
-    assert recipe("table1").paper_teachers == {"one": "vitb_sup"} and recipe("table1").exact_teachers == ["one"]
+    assert recipe("table1").paper_teachers == {"one": "vitb_sup"}
+    assert recipe("table1").exact_teachers == []  # its students are distilled on other images than the paper's
+    del whole["datasets"]["shapes"]["stands_for"]
+    whole["datasets"]["shapes"]["paper"] = "imagenet1k"
+    campaign = Campaign(whole)
+    assert whole["corpus"]["dataset"] == "shapes" and recipe("table1").exact_teachers == ["one"]
 
 
 @pytest.mark.parametrize(("kind", "dataset"), [("latent", "marks"), ("rollout", "shapes")])

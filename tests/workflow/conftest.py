@@ -70,7 +70,13 @@ SMOKE = {
             "runs": PAIR,
             "datasets": ["digits"],
         },
-        "figure2": {"kind": "latent", "title": "Figure 2", "caption": "A caption.", "runs": PAIR, "datasets": ["digits"]},
+        "figure2": {
+            "kind": "latent",
+            "title": "Figure 2",
+            "caption": "A caption.",
+            "runs": PAIR,
+            "datasets": ["digits"],
+        },
         "figure3": {
             "kind": "rollout",
             "title": "Figure 3",
