@@ -250,8 +250,10 @@ class Config(Strict):
         for axis in ("teacher", "method", "r", "k", "alpha", "loss_point"):
             values = list(dict.fromkeys(getattr(runs, axis)))
             if len(values) > 1 and axis not in artifact.shown():
-                by = f"x: {artifact.x}" if artifact.x else f"rows: {', '.join(artifact.rows) or 'none'}"
-                raise ValueError(f"{where}.runs.{axis}: {values} cannot be told apart by `{by}`; give one value")
+                by = f"`x: {artifact.x}`" if artifact.x else f"`rows: {', '.join(artifact.rows)}`"
+                if artifact.kind not in ("table", "figure"):
+                    by = f"a {artifact.kind} figure" if artifact.datasets else "a computation study"
+                raise ValueError(f"{where}.runs.{axis}: {values} cannot be told apart by {by}; give one value")
         for method in runs.method:
             _known(f"{where}.runs.method", method, METHODS, "method")
             if "k" in METHODS[method].axes and not runs.k:

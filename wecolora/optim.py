@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +27,11 @@ def adamw(parameters: Iterable[nn.Parameter], weight_decay: float) -> torch.opti
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=(0.9, 0.95))
 
 
-class LARS(torch.optim.Optimizer):
+class LARS:
     """LARS as linear probing uses it: momentum on the scaled gradient, no trust ratio for vectors.
 
-    timm's Lars gives the same steps (a test compares them), but importing timm would double a probe job's start-up.
+    timm's Lars gives the same steps (a test compares them). Neither timm nor torch.optim.Optimizer is used: importing the
+    one, or constructing the other (which imports torch's compiler), would each double a probe job's start-up.
     """
 
     def __init__(
@@ -40,29 +42,35 @@ class LARS(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         trust: float = 0.001,
     ) -> None:
-        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust})
+        self.param_groups: list[dict[str, Any]] = [{"params": list(parameters), "lr": lr}]
+        self.momentum, self.weight_decay, self.trust = momentum, weight_decay, trust
+        self.buffers: dict[nn.Parameter, Tensor] = {}
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.param_groups[0]["params"]:
+            parameter.grad = None
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:
         """One update of every parameter that has a gradient."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                update: Tensor = parameter.grad
-                if parameter.ndim > 1:
-                    update = update.add(parameter, alpha=group["weight_decay"])
-                    weight_norm, update_norm = parameter.norm(), update.norm()
-                    ratio = torch.where(
-                        (weight_norm > 0) & (update_norm > 0), group["trust"] * weight_norm / update_norm, 1.0
-                    )
-                    update = update * ratio
-                buffer = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
-                buffer.mul_(group["momentum"]).add_(update)
-                parameter.add_(buffer, alpha=-group["lr"])
+        (group,) = self.param_groups
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            update: Tensor = parameter.grad
+            if parameter.ndim > 1:
+                update = update.add(parameter, alpha=self.weight_decay)
+                weight_norm, update_norm = parameter.norm(), update.norm()
+                ratio = torch.where((weight_norm > 0) & (update_norm > 0), self.trust * weight_norm / update_norm, 1.0)
+                update = update * ratio
+            if parameter not in self.buffers:
+                self.buffers[parameter] = torch.zeros_like(parameter)
+            buffer = self.buffers[parameter].mul_(self.momentum).add_(update)
+            parameter.add_(buffer, alpha=-group["lr"])
 
 
-def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
+def set_lr(optimiser: torch.optim.Optimizer | LARS, lr: float) -> None:
     """Set the learning rate of every parameter group."""
     for group in optimiser.param_groups:
         group["lr"] = lr
