@@ -30,8 +30,8 @@ def adamw(parameters: Iterable[nn.Parameter], weight_decay: float) -> torch.opti
 class LARS:
     """LARS as linear probing uses it: momentum on the scaled gradient, no trust ratio for vectors.
 
-    timm's Lars gives the same steps (a test compares them). Neither timm nor torch.optim.Optimizer is used: importing the
-    one, or constructing the other (which imports torch's compiler), would each double a probe job's start-up.
+    timm's Lars gives the same steps (a test compares them). Neither timm nor torch.optim.Optimizer is used: importing
+    the one, or constructing the other (which imports torch's compiler), would each double a probe job's start-up.
     """
 
     def __init__(

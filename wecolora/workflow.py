@@ -316,7 +316,7 @@ class Campaign:
         teachers = _roles(self.config.teachers)
         return ClaimsRecipe(
             title=artifact.title,
-            caption=artifact.caption,
+            caption=self._caption(w.artifact),
             teachers=teachers,
             datasets=_roles(self.config.datasets),
             widths={name: self.config.teachers[name].architecture.embed_dim for name in teachers},
@@ -328,13 +328,25 @@ class Campaign:
             revision=REVISIONS["claims"],
         ).canonical()
 
+    def _caption(self, name: str) -> str:
+        """Of an artifact; of verdicts on what only stands for the paper's, with a warning."""
+        artifact = self.config.artifacts[name]
+        entries: list[Any] = [*self.config.teachers.values(), *self.config.datasets.values()]
+        stand_ins = [f"{entry.label} for {entry.stands_for}" for entry in entries if entry.stands_for]
+        if artifact.kind != "claims" or not stand_ins:
+            return artifact.caption
+        return (
+            f"{artifact.caption} Here {'; '.join(stand_ins)} stand in for the paper's own: what holds or fails here "
+            "says nothing about the paper, and a difference in points means less than its sign."
+        )
+
     def report_recipe(self, w: Any) -> str:
         """Of the report: the chosen artifacts."""
         artifacts = {
             name: ReportArtifact(
                 kind=artifact.kind,
                 title=artifact.title,
-                caption=artifact.caption,
+                caption=self._caption(name),
                 files=self.files_of(name),
                 recipe=self._artifact(name) if artifact.kind == "table" else None,
             )

@@ -143,9 +143,9 @@ EFFECTS = [
     ("artifacts.figure3.images", 3, {"rollout"}),
     ("title", "Other words", {"report"}),
     ("targets", ["verdicts", "figure5", "table1", "table2", "figure2", "figure3", "study"], {"report"}),  # their order
-    ("teachers.one.label", "Another name", {"table", "figure", "latent", "rollout", "computation", "report"}),
+    ("teachers.one.label", "Another name", {"table", "figure", "latent", "rollout", "computation", "claims", "report"}),
     ("teachers.one.stands_for", "vitb_sup", {"table", "figure", "latent", "rollout", "claims", "report"}),
-    ("datasets.shapes.label", "Forms", {"table", "figure", "rollout", "report"}),
+    ("datasets.shapes.label", "Forms", {"table", "figure", "rollout", "claims", "report"}),
     ("datasets.shapes.stands_for", "inat19", {"table", "figure", "rollout", "claims", "report"}),
     ("datasets.marks.train", 90, {"prepare", "pretrain"}),
     ("distill.batch", 16, {"distill", "computation"}),
@@ -321,8 +321,24 @@ def test_claims_know_what_stands_for_what(whole):
     recipe = ClaimsRecipe.model_validate_json(Campaign(whole).claims_recipe(SimpleNamespace(artifact="verdicts")))
     assert recipe.teachers == {"one": "vitb_mae"} and recipe.widths == {"one": 32}
     assert recipe.datasets == {"shapes": "imagenet1k", "marks": "cifar100"}
-    assert (recipe.title, recipe.caption) == ("V", "C")
+    assert recipe.title == "V" and recipe.caption.startswith("C Here ")
     assert recipe.methods == {2: ["dmae", "weco_kd", "teacher"]}
+
+
+def test_verdicts_on_stand_ins_say_so(whole):
+    def captions(config):
+        campaign = Campaign(config)
+        claims = ClaimsRecipe.model_validate_json(campaign.claims_recipe(SimpleNamespace(artifact="verdicts")))
+        report = ReportRecipe.model_validate_json(campaign.report_recipe(SimpleNamespace()))
+        assert report.artifacts["table1"].caption == "All of it."
+        return claims.caption, report.artifacts["verdicts"].caption
+
+    one, other = captions(whole)
+    assert one == other and one.startswith("C Here The one for vitb_mae; Shapes for imagenet1k stand in")
+    for entry, role in ((whole["teachers"]["one"], "vitb_mae"), (whole["datasets"]["shapes"], "imagenet1k")):
+        del entry["stands_for"]
+        entry["paper"] = role
+    assert captions(whole) == ("C", "C")
 
 
 def test_an_artifact_knows_which_of_its_own_are_the_papers(whole):
