@@ -17,6 +17,11 @@ RUN = f"{ROOT}/runs/{{teacher}}/{{run}}"
 LOGS = f"{ROOT}/logs"
 
 
+def shown(path, category):
+    """An artifact's file, marked for `snakemake --report`, with the artifact's caption."""
+    return report(path, category=category, caption="caption.rst", labels={"artifact": "{artifact}"})
+
+
 wildcard_constraints:
     teacher="[a-z0-9_]+",
     run="[a-z0-9_.]+",

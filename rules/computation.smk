@@ -5,13 +5,16 @@ rule computation:
     message:
         "Counting and timing the models of {wildcards.artifact}."
     output:
-        csv=f"{ROOT}/computation/{{artifact}}.csv",
+        csv=shown(f"{ROOT}/computation/{{artifact}}.csv", "Computation"),
         markdown=f"{ROOT}/computation/{{artifact}}.md",
         speed=f"{ROOT}/computation/{{artifact}}_speed.csv",
     log:
         f"{LOGS}/computation/{{artifact}}.log",
     params:
         recipe=campaign.computation_recipe,
+        caption=campaign.caption,
+    # Alone on the machine: another job beside it would slow what it times.
+    threads: workflow.cores or 1
     resources:
         gpu=1,
     script:

@@ -7,13 +7,16 @@ rule figure:
     input:
         scores=campaign.scores,
     output:
-        multiext(f"{ROOT}/figures/{{artifact}}", csv=".csv", png=".png", pdf=".pdf"),
+        csv=f"{ROOT}/figures/{{artifact}}.csv",
+        png=shown(f"{ROOT}/figures/{{artifact}}.png", "Figures"),
+        pdf=f"{ROOT}/figures/{{artifact}}.pdf",
     log:
         f"{LOGS}/figure/{{artifact}}.log",
     wildcard_constraints:
         artifact=campaign.names_of("figure"),
     params:
         recipe=campaign.artifact_recipe,
+        caption=campaign.caption,
     script:
         "../workflow_scripts/figure.py"
 
@@ -24,13 +27,16 @@ rule latent:
     input:
         features=campaign.drawn_features,
     output:
-        multiext(f"{ROOT}/figures/{{artifact}}", csv=".csv", png=".png", pdf=".pdf"),
+        csv=f"{ROOT}/figures/{{artifact}}.csv",
+        png=shown(f"{ROOT}/figures/{{artifact}}.png", "Figures"),
+        pdf=f"{ROOT}/figures/{{artifact}}.pdf",
     log:
         f"{LOGS}/latent/{{artifact}}.log",
     wildcard_constraints:
         artifact=campaign.names_of("latent"),
     params:
         recipe=campaign.artifact_recipe,
+        caption=campaign.caption,
     script:
         "../workflow_scripts/latent.py"
 
@@ -42,13 +48,16 @@ rule rollout:
         students=campaign.drawn_students,
         index=campaign.drawn_index,
     output:
-        multiext(f"{ROOT}/figures/{{artifact}}", csv=".csv", png=".png", pdf=".pdf"),
+        csv=f"{ROOT}/figures/{{artifact}}.csv",
+        png=shown(f"{ROOT}/figures/{{artifact}}.png", "Figures"),
+        pdf=f"{ROOT}/figures/{{artifact}}.pdf",
     log:
         f"{LOGS}/rollout/{{artifact}}.log",
     wildcard_constraints:
         artifact=campaign.names_of("rollout"),
     params:
         recipe=campaign.artifact_recipe,
+        caption=campaign.caption,
         sight=campaign.rollout_recipe,
     script:
         "../workflow_scripts/rollout.py"

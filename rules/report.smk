@@ -10,7 +10,7 @@ rule report:
         runs=campaign.told(),
         config=f"{ROOT}/config.yaml",
     output:
-        html=f"{ROOT}/report.html",
+        html=report(f"{ROOT}/report.html", category="The whole campaign on one page"),
     log:
         f"{LOGS}/report.log",
     params:

@@ -7,11 +7,14 @@ rule table:
     input:
         scores=campaign.scores,
     output:
-        multiext(f"{ROOT}/tables/{{artifact}}", csv=".csv", markdown=".md", latex=".tex"),
+        csv=shown(f"{ROOT}/tables/{{artifact}}.csv", "Tables"),
+        markdown=f"{ROOT}/tables/{{artifact}}.md",
+        latex=f"{ROOT}/tables/{{artifact}}.tex",
     log:
         f"{LOGS}/table/{{artifact}}.log",
     params:
         recipe=campaign.artifact_recipe,
+        caption=campaign.caption,
     script:
         "../workflow_scripts/table.py"
 
@@ -22,7 +25,7 @@ rule claims:
     input:
         scores=campaign.scores,
     output:
-        csv=f"{ROOT}/claims/{{artifact}}.csv",
+        csv=shown(f"{ROOT}/claims/{{artifact}}.csv", "Verdicts"),
         comparisons=f"{ROOT}/claims/{{artifact}}_comparisons.csv",
         markdown=f"{ROOT}/claims/{{artifact}}.md",
     log:
@@ -31,5 +34,6 @@ rule claims:
         artifact=campaign.names_of("claims"),
     params:
         recipe=campaign.claims_recipe,
+        caption=campaign.caption,
     script:
         "../workflow_scripts/claims.py"

@@ -344,17 +344,20 @@ CLAIMS = (
 
 BySeed = dict[int | None, float]  # scores in percent; None is the seed of what has none: a teacher, a published score
 Lookup = Callable[[Run, str], BySeed]
+Found = dict[tuple[object, ...], BySeed]
 
 
 def _key(run: Run, dataset: str) -> tuple[object, ...]:
     return (run.teacher, run.method, run.r, run.alpha, run.rank, dataset)
 
 
-def _scores_of_campaign(scores: pd.DataFrame, recipe: ClaimsRecipe) -> dict[tuple[object, ...], BySeed]:
-    """The campaign's scores under the paper's names. Runs with a loss point of their own belong to another question."""
+def _scores_of_campaign(scores: pd.DataFrame, recipe: ClaimsRecipe) -> tuple[Found, dict[tuple[object, ...], str]]:
+    """The campaign's scores under the paper's names, and what the runs behind them are called here, by seed, joined by
+    spaces. Runs with a loss point of their own belong to another question."""
     usual = scores["slug"].str.fullmatch(r"teacher|.*_s\d+")
     known = scores["teacher"].isin(recipe.teachers) & scores["dataset"].isin(recipe.datasets)
-    found: dict[tuple[object, ...], BySeed] = {}
+    found: Found = {}
+    names: dict[tuple[object, ...], str] = {}
     for row in scores[usual & known].sort_values("seed", kind="stable").to_dict("records"):
         key = (
             recipe.teachers[row["teacher"]],
@@ -365,7 +368,8 @@ def _scores_of_campaign(scores: pd.DataFrame, recipe: ClaimsRecipe) -> dict[tupl
             recipe.datasets[row["dataset"]],
         )
         found.setdefault(key, {})[None if pd.isna(row["seed"]) else int(row["seed"])] = row["last"]
-    return found
+        names[key] = f"{names.get(key, '')} {row['teacher']}/{row['slug']}".strip()
+    return found, names
 
 
 def _published(run: Run, dataset: str) -> BySeed:
@@ -432,9 +436,9 @@ def judge(scores: pd.DataFrame, recipe: ClaimsRecipe) -> tuple[pd.DataFrame, pd.
     Scores and differences are in percentage points. ``ahead`` counts the comparisons whose mean difference lies above
     the margin, decided or not; the paper prints one score a run, so that its own verdict rests on signs alone.
     """
-    found = _scores_of_campaign(scores, recipe)
+    found, names = _scores_of_campaign(scores, recipe)
     comparisons = pd.DataFrame(
-        {"claim": claim.name, **_compare(comparison, found, recipe)}
+        {"claim": claim.name, **_compare(comparison, found, names, recipe)}
         for claim in CLAIMS
         for comparison in claim.comparisons
     )
@@ -443,7 +447,7 @@ def judge(scores: pd.DataFrame, recipe: ClaimsRecipe) -> tuple[pd.DataFrame, pd.
 
 
 def _compare(
-    comparison: Comparison, found: dict[tuple[object, ...], BySeed], recipe: ClaimsRecipe
+    comparison: Comparison, found: Found, names: dict[tuple[object, ...], str], recipe: ClaimsRecipe
 ) -> dict[str, object]:
     dataset, margin = comparison.dataset, comparison.margin
 
@@ -455,6 +459,11 @@ def _compare(
         in_table = [name for name in names if name in recipe.methods.get(side.table or 0, [])]
         variants = [replace(side, method=name) for name in (*in_table, *names)]
         return next((variant for variant in variants if _key(variant, dataset) in found), side)
+
+    def runs_behind(side: Run | Gain) -> str:
+        if isinstance(side, Gain):
+            return f"{runs_behind(side.run)} {runs_behind(side.over)}".strip()
+        return names.get(_key(side, dataset), "")
 
     def regenerated(run: Run, dataset: str) -> BySeed:
         return found.get(_key(run, dataset), {})
@@ -470,6 +479,8 @@ def _compare(
         "config_dataset": next((name for name, role in recipe.datasets.items() if role == dataset), None),
         "better": str(sides[0]),
         "worse": str(sides[1]),
+        "better_runs": runs_behind(sides[0]),
+        "worse_runs": runs_behind(sides[1]),
         "margin": margin,
         "better_mean": better_mean,
         "worse_mean": worse_mean,
@@ -510,12 +521,14 @@ def _judge_claim(claim: Claim, comparisons: pd.DataFrame) -> dict[str, Any]:
 METHOD = """\
 A comparison is paired over the seeds that both runs have: it holds (fails) where the one-sided 95% confidence bound of
 the mean difference, by Student's t, lies above (below) what is claimed, and is undecided otherwise, always so with one
-seed; `ahead` counts the means alone. A claim holds where all of its comparisons that were run hold, or `most` (more
-than half) where the paper says so; the published scores, one a run, are judged by their signs.
+seed; `ahead` counts the means alone. Seeds vary initialisation, order and probes, and not the subset. A claim holds
+where all of its comparisons that were run hold, or `most` (more than half) where the paper says so; the published
+scores, one a run, are judged by their signs.
 """
 
 
-def _printed(claim: dict[Any, Any]) -> dict[str, str]:
+def printed_claim(claim: dict[Any, Any]) -> dict[str, str]:
+    """A claim's row as a reader wants it."""
     regenerated, in_paper = "-", "not printed"
     if claim["run"]:
         regenerated = f"ahead in {claim['ahead']} of {claim['run']} (held {claim['held']})"
@@ -543,6 +556,6 @@ def write_claims(
     for frame, path in ((claims, csv), (comparisons, comparisons_csv)):
         with atomic_write(path) as temporary:
             frame.to_csv(temporary, index=False, float_format="%.6g")
-    table = pd.DataFrame([_printed(claim) for claim in claims.to_dict("records")]).to_markdown(index=False)
+    table = pd.DataFrame([printed_claim(claim) for claim in claims.to_dict("records")]).to_markdown(index=False)
     with atomic_write(markdown) as temporary:
         temporary.write_text(f"**{recipe.title}.** {recipe.caption}\n\n{table}\n\n{METHOD}")

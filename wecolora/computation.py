@@ -135,7 +135,8 @@ def tidy_speed(recipe: ComputationRecipe, device: str, log: Callable[[str], None
         for r in [1, *dict.fromkeys(student.r for student in recipe.students if student.r > 1)]:
             found = speed(teacher, teacher.depth // r, recipe.batch, device)
             log(f"{name}, r = {r}: {found['latency_ms']:.2f} ms, {found['images_per_second']:.0f} images/s")
-            rows.append({"teacher": name, "r": r, "batch": recipe.batch, **found})
+            about = {"device": device, "threads": torch.get_num_threads()}
+            rows.append({"teacher": name, "r": r, "batch": recipe.batch, **about, **found})
     return pd.DataFrame(rows)
 
 

@@ -197,6 +197,8 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
+        for method in self.distill.lr_of:
+            _known("distill.lr_of", method, METHODS, "method")
         for key, name in [("corpus.dataset", self.corpus.dataset), *((f"probe_of.{d}", d) for d in self.probe_of)]:
             _known(key, name, self.datasets, "data set")
         schedules: dict[str, Optimisation | ProbeSettings] = {"distill": self.distill, "probe": self.probe}

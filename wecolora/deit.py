@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from wecolora.errors import BadInput
 from wecolora.health import mean_deviation
 from wecolora.methods import METHODS
-from wecolora.objectives import Comparison, Objective
+from wecolora.objectives import Objective, Step
 from wecolora.recipes import DistillRecipe
 from wecolora.vit import build, tokens_before_norm
 from wecolora.weight_copy import layers
@@ -55,7 +55,7 @@ class DeiT(Objective):
         self.head_dist = nn.Linear(width, teacher.head.out_features)
         self.terms = ("cross-entropy with the labels", f"{self.form.removeprefix('deit_')} logits of the teacher")
 
-    def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Comparison:
+    def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Step:
         """See Objective."""
         own = self.student.norm(tokens_before_norm(self.student, images))
         cls, dist = own[:, 0], own[:, 1]
@@ -63,9 +63,9 @@ class DeiT(Objective):
             wanted = self.teacher.forward_head(self.teacher.norm(tokens), pre_logits=True)
         pooled = (cls + dist) / 2
         if self.form == "deit":
-            return Comparison(F.l1_loss(pooled, wanted), pooled.detach(), wanted, mean_deviation(wanted))
+            return Step(F.l1_loss(pooled, wanted), pooled.detach(), wanted, mean_deviation(wanted))
         assert labels is not None
         share, distance = (HARD_SHARE, hard_loss) if self.form == "deit_hard" else (SOFT_SHARE, soft_loss)
         base = F.cross_entropy(self.head(cls), labels)
         loss = (1 - share) * base + share * distance(self.head_dist(dist), self.teacher.head(wanted))
-        return Comparison(loss, pooled.detach(), wanted)
+        return Step(loss, pooled.detach(), wanted)

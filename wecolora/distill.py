@@ -65,7 +65,7 @@ def distill(
     """
     resume = resume or ResumeFile(None, "")
     objective = start(teacher.to(device), recipe, labels).to(device).train()
-    log(f"the loss is the sum of: {', '.join(objective.terms)}")
+    log(f"the loss has these terms: {', '.join(objective.terms)}")
     trainable = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     optimiser = adamw(trainable.values(), recipe.weight_decay)
     micro_batches = images // recipe.batch

@@ -8,7 +8,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wecolora.objectives import Comparison, Objective
+from wecolora.objectives import Objective, Step
 from wecolora.recipes import DistillRecipe
 from wecolora.vit import build, embedded
 from wecolora.weight_copy import layers
@@ -76,7 +76,8 @@ class DMAE(Objective):
     def start_epoch(self, epoch: int) -> None:
         """The masks of an epoch follow from (seed, epoch)."""
         assert self.recipe.seed is not None
-        self.generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + epoch)
+        salt = 1 << 40  # so that masks and the epoch's order are drawn from other numbers
+        self.generator = torch.Generator().manual_seed(salt + self.recipe.seed * 1_000_003 + epoch)
 
     def decode(self, latent: Tensor, order: Tensor) -> Tensor:
         """(batch, prefix + shown, width), in the order shown -> all patches' pixels, (batch, patches, 3 p^2)."""
@@ -89,7 +90,7 @@ class DMAE(Objective):
         tokens = torch.cat([seen[:, :prefix], patches + self.positions], 1)
         return self.to_pixels(self.norm(self.decoder(tokens)))[:, prefix:]
 
-    def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Comparison:
+    def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Step:
         """See Objective."""
         patches = self.student.patch_embed.num_patches
         order, shown = (part.to(images.device) for part in random_shown(len(images), patches, self.generator))
@@ -102,4 +103,4 @@ class DMAE(Objective):
         latent = self.student.norm(self.student.blocks[depth:](middle))
         aligned = self.align(middle)
         loss = pixel_loss(self.decode(latent, order), images, self.patch, shown) + alignment_loss(aligned, wanted)
-        return Comparison(loss, self.student.pool(aligned.detach()), self.student.pool(wanted))
+        return Step(loss, self.student.pool(latent.detach()), self.student.pool(wanted))

@@ -57,6 +57,8 @@ def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
         if (line["seeds"] > 1).all():
             low, high = line["mean"] - line["std"], line["mean"] + line["std"]
             axes.fill_between(line[x].astype(float), low, high, color=colour, alpha=0.15, linewidth=0)
+        elif (line["seeds"] > 1).any():  # a band would need every point's deviation
+            axes.errorbar(line[x], line["mean"], yerr=line["std"].fillna(0), fmt="none", ecolor=colour, capsize=3)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(sorted(points[x].unique())))
     axes.xaxis.set_minor_locator(NullLocator())

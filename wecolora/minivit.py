@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wecolora.methods import METHODS
-from wecolora.objectives import Comparison, Objective
+from wecolora.objectives import Objective, Step
 from wecolora.recipes import DistillRecipe
 from wecolora.vit import build, embedded
 from wecolora.weight_copy import layers
@@ -95,7 +95,7 @@ class MiniViT(Objective):
             self.head.load_state_dict(teacher.head.state_dict())
             self.terms = ("soft logits", *self.terms)
 
-    def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Comparison:
+    def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Step:
         """See Objective."""
         with torch.no_grad():
             wanted_relations, wanted = last_relations(self.teacher, images)
@@ -105,7 +105,7 @@ class MiniViT(Objective):
         loss = BETA * attention_loss(relations, wanted_relations) + GAMMA * hidden_loss(out, wanted)
         if self.head is not None:
             loss = loss + soft_cross_entropy(self.head(pooled), self.teacher.head(wanted_pooled))
-        return Comparison(loss, pooled.detach(), wanted_pooled)
+        return Step(loss, pooled.detach(), wanted_pooled)
 
     def exported(self) -> VisionTransformer:
         """The student with its shared layers written out, a plain stack of blocks."""

@@ -18,7 +18,7 @@ from wecolora.weight_copy import copy_weights, layers
 
 
 @dataclass
-class Comparison:
+class Step:
     """What one micro-batch gives: the loss; an embedding an image, (batch, width), of student and teacher, whose
     effective ranks are compared; and the loss of a constant answer, where the loss is a distance (else None)."""
 
@@ -31,7 +31,7 @@ class Comparison:
 class Objective(nn.Module):
     """A student in training. Its teacher is no submodule, so that no optimiser and no mode ever reaches it."""
 
-    terms: tuple[str, ...]  # of the loss, by name: recorded with the student
+    terms: tuple[str, ...]  # of the loss, by name, for the log
 
     def __init__(self, teacher: VisionTransformer, recipe: DistillRecipe) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Objective(nn.Module):
     def start_epoch(self, epoch: int) -> None:
         """Called before an epoch's first batch: what is drawn within it must follow from (seed, epoch) alone."""
 
-    def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None) -> Comparison:
+    def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None) -> Step:
         """(batch, 3, H, W) normalised images; the teacher's last tokens before its final norm, (batch, tokens, width),
         empty for a method that runs its teacher itself; (batch,) labels for one that reads them."""
         raise NotImplementedError
@@ -100,7 +100,7 @@ class TokenObjective(Objective):
         # The 0-based teacher blocks that the student's are compared with, one each.
         self.blocks = layers(len(teacher.blocks), recipe.r, "paper") if self.kind == "blocks" else []
 
-    def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Comparison:
+    def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Step:
         """See Objective."""
         student = self.student
         with torch.no_grad():
@@ -114,11 +114,12 @@ class TokenObjective(Objective):
                 targets[-1] = self.teacher.norm(targets[-1])
             outs[-1] = student.norm(outs[-1])
         pairs = list(zip(outs, targets, strict=True))
-        return Comparison(
+        return Step(
             loss=torch.stack([token_loss(out, target, self.kind) for out, target in pairs]).mean(),
             student=student.pool(outs[-1].detach()),
             teacher=student.pool(targets[-1]),
-            deviation=sum(mean_deviation(target) for target in targets) / len(targets),
+            # Half of the other loss is a divergence, which a constant answer's distance says nothing of.
+            deviation=None if self.kind == "l1_kl" else sum(map(mean_deviation, targets)) / len(targets),
         )
 
     def exported(self) -> VisionTransformer:

@@ -42,6 +42,15 @@ AboveZero = Annotated[float, Field(gt=0)]
 
 PaperTeacher = Literal["vitb_sup", "vitb_mae"]
 PaperDataset = Literal["imagenet1k", "chestxray14", "inat19", "resisc45", "cifar100"]
+PAPER_NAMES: dict[str, str] = {
+    "vitb_sup": "ViT-B (supervised)",
+    "vitb_mae": "ViT-B (MAE)",
+    "imagenet1k": "ImageNet-1K",
+    "chestxray14": "ChestX-ray14",
+    "inat19": "iNaturalist-2019",
+    "resisc45": "RESISC45",
+    "cifar100": "CIFAR-100",
+}
 IS_PAPERS = "It is this one of the paper's: published scores and differences stand beside its own."
 STANDS_FOR = "It stands for this one of the paper's, in miniature: orderings are compared, and no scores."
 
@@ -184,6 +193,9 @@ class Optimisation(Strict):
     )
     lr: dict[int, Annotated[float, Field(gt=0)]] = Field(
         default={2: 1e-3, 3: 1e-4}, description="Learning rate for each reduction ratio r (section 4.2)."
+    )
+    lr_of: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default={}, description="In the place of lr, for every r, of single methods, by name."
     )
     lr_scaling: Literal["none", "linear_256"] = Field(
         default="none",

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from wecolora.claims import METHOD
+from wecolora.claims import METHOD, printed_claim
 from wecolora.figures import COLOURS
 from wecolora.files import atomic_write
 from wecolora.methods import METHODS
@@ -42,6 +42,7 @@ SVG: Any = {
     "svg.fonttype": "none",  # text as text: smaller
     "svg.hashsalt": "wecolora",  # the same ids each time
 }
+COMPARED = ["difference", "margin", "std", "seeds", "verdict", "published_difference"]
 UNSAID: Any = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 DASHES: list[Any] = ["-", "--", "-.", ":"]  # of the shares of the corpus, the largest first
 
@@ -125,8 +126,8 @@ def write_report(
         elif artifact.kind == "computation":
             shown["tables"] = [csv_table(path, labels) for path in (artifact.files[0], artifact.files[2])]
         elif artifact.kind == "claims":
-            shown["claims"] = read_csv(artifact.files[0]).to_dict("records")
-            shown["comparisons"] = csv_table(artifact.files[1], labels)
+            shown["claims"] = [printed_claim(claim) for claim in pd.read_csv(artifact.files[0]).to_dict("records")]
+            shown["comparisons"] = comparisons_table(artifact.files[1], labels)
         else:
             shown["png"] = _embedded("image/png", Path(artifact.files[1]).read_bytes())
             if artifact.kind == "figure":  # the others' are thousands of points
@@ -275,6 +276,26 @@ def csv_table(path: str | Path, labels: Labels) -> dict[str, Any]:
         name for name in table.columns if pd.to_numeric(table[name].replace("", "0"), errors="coerce").notna().all()
     ]
     return table_parts(table.map(lambda text: f"{int(text):,}" if text.isdecimal() else text), numbers)
+
+
+def comparisons_table(path: str | Path, labels: Labels) -> dict[str, Any]:
+    """The comparisons behind the claims that were run, with links to their runs."""
+    table = read_csv(path)
+    table = table[table["seeds"] != "0"]
+
+    def linked(runs: str) -> Markup:
+        links = [Markup('<a href="#{}">{}</a>').format(anchor(*run.split("/")), run) for run in runs.split()]
+        return Markup("<br>").join(links)
+
+    columns = {
+        "claim": table["claim"],
+        "data set": [labels["dataset"].get(name, name) for name in table["config_dataset"]],
+        "in the paper": table["dataset"],
+        "better": [linked(runs) for runs in table["better_runs"]],
+        "worse": [linked(runs) for runs in table["worse_runs"]],
+        **{name.replace("_", " "): table[name] for name in COMPARED},
+    }
+    return table_parts(pd.DataFrame(columns, dtype=object), [name.replace("_", " ") for name in COMPARED])
 
 
 def table_parts(table: pd.DataFrame, numbers: list[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ REVISIONS = {
     "prepare": 2,
     "subset": 1,
     "cache_teacher": 1,
-    "distill": 1,
+    "distill": 2,
     "features": 1,
     "probe": 3,
     "table": 2,
@@ -17,7 +17,7 @@ REVISIONS = {
     "rollout": 1,
     "claims": 1,
     "report": 1,
-    "computation": 2,
+    "computation": 3,
 }
 
 # The modules whose code decides a stage's numbers.

@@ -29,8 +29,8 @@ LOSS_POINTS = {"before_norm": "before the norm", "after_norm": "after the norm"}
 
 
 def tidy_table(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
-    """One row a cell: its axes, mean, std and number of seeds, the slugs of its runs (by seed, joined by spaces), and
-    whether it is the best of its group.
+    """One row a cell: its axes, mean, std and number of seeds, the slugs of its runs (by seed, joined by spaces), how
+    many of them showed a failure sign, and whether it is the best of its group.
 
     A group is what shares every row label but the method, in one data set; equal values, as printed with one decimal,
     are best together (as in the paper's tables).
@@ -38,7 +38,9 @@ def tidy_table(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
     axes = ["teacher", "r", "k", "alpha", "loss_point", "method", "dataset", "metric"]
     scores = scores.sort_values("seed", kind="stable")
     table = over_seeds(scores, axes)
-    table["runs"] = scores.groupby(axes, dropna=False, sort=False)["slug"].agg(" ".join).to_numpy()
+    runs = scores.groupby(axes, dropna=False, sort=False)
+    table["runs"] = runs["slug"].agg(" ".join).to_numpy()
+    table["flagged"] = runs["signs"].agg(lambda signs: int((signs != "").sum())).to_numpy()
     ranked = table["mean"].map(_as_printed).where(~table["method"].map(_is_teacher))  # an upper bound, no contestant
     group = [table[name] for name in _group(recipe)]
     table["best"] = ranked == ranked.groupby(group, dropna=False).transform("max")
@@ -71,8 +73,12 @@ def _is_teacher(method: str) -> bool:
 
 
 def _published(cell: Mapping[Any, Any], recipe: ArtifactRecipe) -> float | None:
-    """The paper's score, where teacher and data set are the paper's own."""
-    if cell["teacher"] not in recipe.exact_teachers or cell["dataset"] not in recipe.exact_datasets:
+    """The paper's score, in a table of the paper where teacher and data set are the paper's own."""
+    if (
+        recipe.paper_table is None
+        or cell["teacher"] not in recipe.exact_teachers
+        or cell["dataset"] not in recipe.exact_datasets
+    ):
         return None
     return _of_paper(cell, recipe)
 
@@ -93,6 +99,8 @@ def notes(table: pd.DataFrame, recipe: ArtifactRecipe) -> list[str]:
     found = []
     if table["published"].notna().any():
         found.append("In brackets: the published score, and the difference from it.")
+    if table["flagged"].any():
+        found.append("† A run behind it showed a failure sign, such as a collapsed student: see the report.")
     same = level = pairs = 0
     contestants = table[~table["method"].map(_is_teacher) & (recipe.paper_table is not None)]
     for _, group in contestants.groupby(_group(recipe), dropna=False):
@@ -106,7 +114,9 @@ def notes(table: pd.DataFrame, recipe: ArtifactRecipe) -> list[str]:
                 level += here == 0
     if pairs:
         levels = f" (level in {level})" if level else ""
-        found.append(f"Of the paper's {pairs} orderings of two methods in a column, {same} hold here{levels}.")
+        found.append(
+            f"Of the paper's {pairs} orderings of two methods in a column, {same} hold here by their means{levels}."
+        )
     return found
 
 
@@ -122,6 +132,7 @@ def _orders(recipe: ArtifactRecipe) -> dict[str, list[str]]:
 def cell_text(cell: dict[Any, Any]) -> str:
     """A row of the tidy table as printed: its mean, with its deviation where there are several seeds."""
     text = f"{cell['mean']:.1f}" + (f" ± {cell['std']:.1f}" if cell["seeds"] > 1 else "")
+    text += "†" if cell["flagged"] else ""
     if pd.isna(cell["published"]):
         return text
     difference = _as_printed(cell["mean"]) - cell["published"]  # of what is printed beside it
@@ -199,7 +210,7 @@ def write_table(
 
 
 def _escape(text: str) -> str:
-    return re.sub(r"[%&_#]", r"\\\g<0>", text).replace("±", r"$\pm$")
+    return re.sub(r"[%&_#]", r"\\\g<0>", text).replace("±", r"$\pm$").replace("†", r"$^\dagger$")
 
 
 def _latex(printed: pd.DataFrame, recipe: ArtifactRecipe, caption: str) -> str:

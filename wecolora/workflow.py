@@ -15,6 +15,7 @@ from wecolora.files import folder_state
 from wecolora.grid import RunSpec
 from wecolora.methods import METHODS
 from wecolora.recipes import (
+    PAPER_NAMES,
     ArtifactRecipe,
     CacheRecipe,
     ClaimsRecipe,
@@ -247,7 +248,7 @@ class Campaign:
             batch=settings.batch,
             accumulate=settings.accumulate,
             leftover=settings.leftover,
-            lr=settings.lr[run.r] * scale,
+            lr=settings.lr_of.get(run.method, settings.lr[run.r]) * scale,
             weight_decay=settings.weight_decay,
             layers=settings.layers,
             loss_point=point if METHODS[run.method].compares_tokens else None,
@@ -328,11 +329,15 @@ class Campaign:
             revision=REVISIONS["claims"],
         ).canonical()
 
+    def caption(self, w: Any) -> str:
+        """Of the artifact of a job, for Snakemake's own report."""
+        return f"{self.config.artifacts[w.artifact].title}. {self._caption(w.artifact)}"
+
     def _caption(self, name: str) -> str:
         """Of an artifact; of verdicts on what only stands for the paper's, with a warning."""
         artifact = self.config.artifacts[name]
         entries: list[Any] = [*self.config.teachers.values(), *self.config.datasets.values()]
-        stand_ins = [f"{entry.label} for {entry.stands_for}" for entry in entries if entry.stands_for]
+        stand_ins = [f"{entry.label} for {PAPER_NAMES[entry.stands_for]}" for entry in entries if entry.stands_for]
         if artifact.kind != "claims" or not stand_ins:
             return artifact.caption
         return (

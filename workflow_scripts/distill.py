@@ -24,11 +24,12 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
     positions, ids, share = read_subset(subset)
     images = prefix_length(share, wanted.alpha)
     method = METHODS[wanted.method]
-    corpus = read_index(index)
-    labels = torch.tensor(corpus.single_labels(positions[:images])) if method.reads_labels else None
+    labels = None
+    if method.reads_labels:
+        labels = torch.tensor(read_index(index).single_labels(positions[:images]))
     if wanted.online:
         settings = (wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device)
-        source: Source = OnlineSource(corpus, positions, None if method.online else teacher, *settings)
+        source: Source = OnlineSource(read_index(index), positions, None if method.online else teacher, *settings)
     else:
         source = CachedSource(CacheReader(shards, wanted.cache(), sha256, ids[:images]))
     state = ResumeFile(resume, runtime.fingerprint(recipe, sha256, vit.sha256(index), *ids[:images]))

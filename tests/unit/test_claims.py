@@ -562,4 +562,4 @@ def test_the_markdown(tmp_path):
     ]  # fmt: skip
     assert of["wecolora_over_weco_kd_at_10"][2:] == ["not run", "-", "17 of 20"]
     assert of["rank_64_too_small"][2:] == ["not run", "-", "not printed"]
-    assert "one-sided 95% confidence bound" in text.splitlines()[-4] and text.endswith("\n")
+    assert "one-sided 95% confidence bound" in text.splitlines()[-5] and text.endswith("\n")

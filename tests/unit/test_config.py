@@ -362,6 +362,11 @@ def test_one_stands_for_one_of_the_papers(small_config, key, one, other, role, a
     assert f"{key}.{other}: `paper` says that it is the paper's, so leave out `stands_for`" in refusal(small_config)
 
 
+def test_a_learning_rate_of_its_own_is_of_a_known_method(small_config):
+    small_config["distill"]["lr_of"] = {"dmea": 1e-3}
+    assert "distill.lr_of: 'dmea' is no known method; did you mean dmae" in refusal(small_config)
+
+
 def test_two_artifacts_for_one_of_the_papers_tables_are_refused(small_config):
     small_config["artifacts"]["table1"]["paper_table"] = 3
     small_config["artifacts"]["other"] = small_config["artifacts"]["table1"]

@@ -338,7 +338,7 @@ def test_a_loss_that_is_no_distance_is_compared_with_none(headed_teacher, online
     recipe = distill_recipe(method="minivit", epochs=1)
     _, history = distill(headed_teacher, online_source, IMAGES, recipe, log=lines.append)
     assert history[0]["relative_loss"] is None
-    assert lines[0] == "the loss is the sum of: soft logits, attention relations, hidden relations"
+    assert lines[0] == "the loss has these terms: soft logits, attention relations, hidden relations"
     assert "deviation" not in lines[1]
 
 

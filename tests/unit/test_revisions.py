@@ -49,8 +49,14 @@ def code_digest(*sources: str) -> str:
     return hashlib.sha256(json.dumps(trees).encode()).hexdigest()[:32]
 
 
+# Files that a module reads, and whose text decides what it makes.
+DATA = {"published": "paper_results.csv", "report": "report.html.j2"}
+
+
 def stage_digest(stage: str) -> str:
-    return code_digest(*((PACKAGE / f"{module}.py").read_text(encoding="utf-8") for module in MODULES[stage]))
+    code = code_digest(*((PACKAGE / f"{module}.py").read_text(encoding="utf-8") for module in MODULES[stage]))
+    data = "".join((PACKAGE / DATA[module]).read_text(encoding="utf-8") for module in MODULES[stage] if module in DATA)
+    return hashlib.sha256((code + data).encode()).hexdigest()[:32] if data else code
 
 
 def state() -> dict[str, dict[str, Any]]:

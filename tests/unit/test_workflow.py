@@ -325,6 +325,17 @@ def test_claims_know_what_stands_for_what(whole):
     assert recipe.methods == {2: ["dmae", "weco_kd", "teacher"]}
 
 
+def test_a_method_may_have_a_learning_rate_of_its_own(config):
+    config["distill"] |= {"lr_of": {"wecolora": 0.5}, "lr_scaling": "linear_256"}
+    campaign = Campaign(config)
+    settings = campaign.config.distill
+    scale = settings.batch * settings.accumulate / 256
+    for run in campaign.config.runs():
+        recipe = campaign.distill_recipe(SimpleNamespace(teacher=run.teacher, run=run.slug()))
+        rate = 0.5 if run.method == "wecolora" else settings.lr[run.r]
+        assert DistillRecipe.model_validate_json(recipe).lr == pytest.approx(rate * scale)
+
+
 def test_verdicts_on_stand_ins_say_so(whole):
     def captions(config):
         campaign = Campaign(config)
@@ -334,7 +345,7 @@ def test_verdicts_on_stand_ins_say_so(whole):
         return claims.caption, report.artifacts["verdicts"].caption
 
     one, other = captions(whole)
-    assert one == other and one.startswith("C Here The one for vitb_mae; Shapes for imagenet1k stand in")
+    assert one == other and one.startswith("C Here The one for ViT-B (MAE); Shapes for ImageNet-1K stand in")
     for entry, role in ((whole["teachers"]["one"], "vitb_mae"), (whole["datasets"]["shapes"], "imagenet1k")):
         del entry["stands_for"]
         entry["paper"] = role
