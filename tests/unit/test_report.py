@@ -225,7 +225,7 @@ def test_every_link_has_its_target_and_every_id_is_one(page):
     ids = Counter(attrs["id"] for _, attrs, *_ in page.elements if "id" in attrs)
     assert set(ids.values()) == {1}
     links = [attrs["href"] for tag, attrs, *_ in page.elements if tag == "a"]
-    assert len(links) == 20 and all(link.startswith("#") and link[1:] in ids for link in links)
+    assert len(links) == 37 and all(link.startswith("#") and link[1:] in ids for link in links)
     labelled = [attrs["for"] for tag, attrs, *_ in page.elements if tag == "label"]
     assert labelled == ["filter"] and "filter" in ids
 
