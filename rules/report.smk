@@ -5,7 +5,7 @@ rule report:
     message:
         "Writing the report."
     input:
-        artifacts=campaign.report_inputs,
+        artifacts=campaign.artifact_files(),
         scores=campaign.all_scores(),
         runs=campaign.told(),
         config=f"{ROOT}/config.yaml",

@@ -12,7 +12,7 @@ from wecolora.health import mean_deviation
 from wecolora.methods import METHODS
 from wecolora.objectives import Objective, Step
 from wecolora.recipes import DistillRecipe
-from wecolora.vit import build, tokens_before_norm
+from wecolora.vit import build, pool_tokens, tokens_before_norm
 from wecolora.weight_copy import layers
 
 # Of the distillation term, and the soft form's temperature: the choices of the DeiT paper (its section 5.2).
@@ -60,7 +60,7 @@ class DeiT(Objective):
         own = self.student.norm(tokens_before_norm(self.student, images))
         cls, dist = own[:, 0], own[:, 1]
         with torch.no_grad():
-            wanted = self.teacher.forward_head(self.teacher.norm(tokens), pre_logits=True)
+            wanted = pool_tokens(self.teacher, tokens)
         pooled = (cls + dist) / 2
         if self.form == "deit":
             return Step(F.l1_loss(pooled, wanted), pooled.detach(), wanted, mean_deviation(wanted))

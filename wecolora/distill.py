@@ -17,7 +17,7 @@ from wecolora.health import effective_rank, epoch_signs
 from wecolora.methods import METHODS
 from wecolora.minivit import MiniViT
 from wecolora.objectives import Objective, TokenObjective
-from wecolora.optim import adamw, set_lr, warmup_cosine
+from wecolora.optim import adamw, epoch_generator, set_lr, warmup_cosine
 from wecolora.recipes import DistillRecipe
 from wecolora.resume import ResumeFile
 from wecolora.sources import Source, prefetched
@@ -122,8 +122,7 @@ def _one_epoch(
     labels: Tensor | None,
     device: str,
 ) -> dict[str, Any]:
-    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
-    order = torch.randperm(images, generator=generator)
+    order = torch.randperm(images, generator=epoch_generator(recipe.seed, epoch))
     used = windows[-1].stop
     batches = order[: used * recipe.batch].view(used, recipe.batch)
     read = zip(batches, prefetched(source, batches.tolist(), epoch % recipe.views), strict=True)

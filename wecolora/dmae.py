@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wecolora.objectives import Objective, Step
+from wecolora.optim import epoch_generator
 from wecolora.recipes import DistillRecipe
 from wecolora.vit import build, embedded
 from wecolora.weight_copy import layers
@@ -76,8 +77,8 @@ class DMAE(Objective):
     def start_epoch(self, epoch: int) -> None:
         """The masks of an epoch follow from (seed, epoch)."""
         assert self.recipe.seed is not None
-        salt = 1 << 40  # so that masks and the epoch's order are drawn from other numbers
-        self.generator = torch.Generator().manual_seed(salt + self.recipe.seed * 1_000_003 + epoch)
+        # The salt: other numbers than those that the epoch's order is drawn from.
+        self.generator = epoch_generator(self.recipe.seed, epoch, salt=1 << 40)
 
     def decode(self, latent: Tensor, order: Tensor) -> Tensor:
         """(batch, prefix + shown, width), in the order shown -> all patches' pixels, (batch, patches, 3 p^2)."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from wecolora.methods import METHODS
 from wecolora.objectives import Objective, Step
 from wecolora.recipes import DistillRecipe
-from wecolora.vit import build, embedded
+from wecolora.vit import build, embedded, pool_tokens
 from wecolora.weight_copy import layers
 
 BETA, GAMMA = 1.0, 0.1  # weights of the attention and hidden relations; the temperature of the logits is 1
@@ -99,9 +99,9 @@ class MiniViT(Objective):
         """See Objective."""
         with torch.no_grad():
             wanted_relations, wanted = last_relations(self.teacher, images)
-            wanted_pooled = self.teacher.forward_head(self.teacher.norm(wanted), pre_logits=True)
+            wanted_pooled = pool_tokens(self.teacher, wanted)
         relations, out = last_relations(self.student, images)
-        pooled = self.student.forward_head(self.student.norm(out), pre_logits=True)
+        pooled = pool_tokens(self.student, out)
         loss = BETA * attention_loss(relations, wanted_relations) + GAMMA * hidden_loss(out, wanted)
         if self.head is not None:
             loss = loss + soft_cross_entropy(self.head(pooled), self.teacher.head(wanted_pooled))

@@ -70,6 +70,12 @@ class LARS:
             parameter.add_(buffer, alpha=-group["lr"])
 
 
+def epoch_generator(seed: int, epoch: int, salt: int = 0) -> torch.Generator:
+    """What an epoch draws follows from (seed, epoch) alone, so that a resumed run repeats an uninterrupted one; another
+    salt draws other numbers."""
+    return torch.Generator().manual_seed(salt + seed * 1_000_003 + epoch)
+
+
 def set_lr(optimiser: torch.optim.Optimizer | LARS, lr: float) -> None:
     """Set the learning rate of every parameter group."""
     for group in optimiser.param_groups:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wecolora.errors import BadInput
-from wecolora.optim import LARS, set_lr, warmup_cosine
+from wecolora.optim import LARS, epoch_generator, set_lr, warmup_cosine
 from wecolora.recipes import ProbeRecipe
 
 
@@ -79,7 +79,7 @@ def train_probe(
     history, losses = [], []
     for epoch in range(recipe.epochs):
         head.train()
-        order = torch.randperm(len(features), generator=torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch))
+        order = torch.randperm(len(features), generator=epoch_generator(recipe.seed, epoch))
         order = order.to(device)
         total = torch.zeros((), device=device)
         for number, start in enumerate(starts):

@@ -124,7 +124,12 @@ def block_outputs(model: VisionTransformer, images: Tensor, blocks: Sequence[int
 
 def pooled(model: VisionTransformer, images: Tensor) -> Tensor:
     """(batch, 3, H, W) normalised images -> (batch, width): what the probe reads (final norm, then timm's pooling)."""
-    return model.forward_head(model.norm(tokens_before_norm(model, images)), pre_logits=True)
+    return pool_tokens(model, tokens_before_norm(model, images))
+
+
+def pool_tokens(model: VisionTransformer, tokens: Tensor) -> Tensor:
+    """The last block's output, (batch, tokens, width) -> (batch, width), as ``pooled`` gives it."""
+    return model.forward_head(model.norm(tokens), pre_logits=True)
 
 
 def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

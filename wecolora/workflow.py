@@ -83,7 +83,11 @@ class Campaign:
 
     def score(self, run: RunSpec, dataset: str) -> str:
         """Path of a score."""
-        return f"{self.root}/runs/{run.teacher}/{run.slug()}/scores/{dataset}.json"
+        return f"{self._folder(run.teacher, run.slug())}/scores/{dataset}.json"
+
+    def _folder(self, teacher: str, slug: str) -> str:
+        """Of what a run leaves."""
+        return f"{self.root}/runs/{teacher}/{slug}"
 
     def files_of(self, artifact: str) -> list[str]:
         """The files of an artifact."""
@@ -91,22 +95,25 @@ class Campaign:
 
     def targets(self) -> list[str]:
         """What `snakemake` makes when no target is named."""
-        files = [path for name in self.config.chosen() for path in self.files_of(name)]
-        return [*files, f"{self.root}/scores.csv", f"{self.root}/config.yaml", f"{self.root}/report.html"]
+        return [
+            *self.artifact_files(),
+            f"{self.root}/scores.csv",
+            f"{self.root}/config.yaml",
+            f"{self.root}/report.html",
+        ]
 
     def scores(self, w: Any) -> list[str]:
         """The scores of the artifact of a table or figure job."""
         return self.scores_of(w.artifact)
 
-    def report_inputs(self, w: Any) -> list[str]:
+    def artifact_files(self) -> list[str]:
         """The files of the chosen artifacts."""
         return [path for name in self.config.chosen() for path in self.files_of(name)]
 
     def told(self) -> list[str]:
         """What the runs behind the chosen scores say of their distillation."""
         runs = [run for name in self.config.chosen() if self.scores_of(name) for run in self.config.runs_of(name)]
-        paths = [f"{self.root}/runs/{run.teacher}/{run.slug()}/student.json" for run in runs if run.slug() != "teacher"]
-        return list(dict.fromkeys(paths))
+        return list(dict.fromkeys(path for run in runs for path in self._about(run.teacher, run.slug())))
 
     def student(self, w: Any) -> str:
         """The weights of a run: its student's, or the teacher's own."""
@@ -114,11 +121,14 @@ class Campaign:
 
     def _student(self, teacher: str, slug: str) -> str:
         own = self.config.teachers[teacher].weights
-        return own if slug == "teacher" else f"{self.root}/runs/{teacher}/{slug}/student.safetensors"
+        return own if slug == "teacher" else f"{self._folder(teacher, slug)}/student.safetensors"
 
     def about(self, w: Any) -> list[str]:
         """What a run's distillation says of itself; nothing of a teacher's."""
-        return [] if w.run == "teacher" else [f"{self.root}/runs/{w.teacher}/{w.run}/student.json"]
+        return self._about(w.teacher, w.run)
+
+    def _about(self, teacher: str, slug: str) -> list[str]:
+        return [] if slug == "teacher" else [f"{self._folder(teacher, slug)}/student.json"]
 
     def drawn_runs(self, artifact: str) -> list[RunSpec]:
         """Of a latent or rollout figure: one run a method, of the first seed."""
@@ -129,7 +139,7 @@ class Campaign:
         """The features that a latent figure shows, one file a method."""
         (dataset,) = self.config.artifacts[w.artifact].datasets
         runs = self.drawn_runs(w.artifact)
-        return [f"{self.root}/runs/{run.teacher}/{run.slug()}/features/{dataset}.h5" for run in runs]
+        return [f"{self._folder(run.teacher, run.slug())}/features/{dataset}.h5" for run in runs]
 
     def drawn_students(self, w: Any) -> list[str]:
         """The weights whose attention a rollout shows, one file a method."""
@@ -317,7 +327,7 @@ class Campaign:
         teachers = _roles(self.config.teachers)
         return ClaimsRecipe(
             title=artifact.title,
-            caption=self._caption(w.artifact),
+            caption=self._with_warning(w.artifact),
             teachers=teachers,
             datasets=_roles(self.config.datasets),
             widths={name: self.config.teachers[name].architecture.embed_dim for name in teachers},
@@ -331,14 +341,16 @@ class Campaign:
 
     def caption(self, w: Any) -> str:
         """Of the artifact of a job, for Snakemake's own report."""
-        return f"{self.config.artifacts[w.artifact].title}. {self._caption(w.artifact)}"
+        return f"{self.config.artifacts[w.artifact].title}. {self._with_warning(w.artifact)}"
 
-    def _caption(self, name: str) -> str:
-        """Of an artifact; of verdicts on what only stands for the paper's, with a warning."""
+    def _with_warning(self, name: str) -> str:
+        """An artifact's caption; of verdicts on what only stands for the paper's, with a warning."""
         artifact = self.config.artifacts[name]
+        if artifact.kind != "claims":
+            return artifact.caption
         entries: list[Any] = [*self.config.teachers.values(), *self.config.datasets.values()]
         stand_ins = [f"{entry.label} for {PAPER_NAMES[entry.stands_for]}" for entry in entries if entry.stands_for]
-        if artifact.kind != "claims" or not stand_ins:
+        if not stand_ins:
             return artifact.caption
         return (
             f"{artifact.caption} Here {'; '.join(stand_ins)} stand in for the paper's own: what holds or fails here "
@@ -351,7 +363,7 @@ class Campaign:
             name: ReportArtifact(
                 kind=artifact.kind,
                 title=artifact.title,
-                caption=self._caption(name),
+                caption=self._with_warning(name),
                 files=self.files_of(name),
                 recipe=self._artifact(name) if artifact.kind == "table" else None,
             )

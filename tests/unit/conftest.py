@@ -51,6 +51,19 @@ def headed_teacher(tiny_teacher):
     return model.requires_grad_(False).eval()
 
 
+def ends(model, images, point):
+    """Tokens by timm's own forward_features; before the norm, the norm is taken out."""
+    import torch
+
+    if point == "after_norm":
+        return model.forward_features(images)
+    norm, model.norm = model.norm, torch.nn.Identity()
+    try:
+        return model.forward_features(images)
+    finally:
+        model.norm = norm
+
+
 @pytest.fixture(scope="session")
 def unlabelled_folder(tmp_path_factory) -> Path:
     """36 small PNG files of smooth random pictures, without labels."""

@@ -10,6 +10,7 @@ from PIL import Image
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
+from tests.unit.conftest import ends
 from wecolora import distill as module
 from wecolora import vit
 from wecolora.cache import CacheReader, write_shard
@@ -39,17 +40,11 @@ def snapshot(model):
 
 
 def tokens(model, pixels, recipe, point):
-    """Written with timm's own forward_features; before the norm, the norm is taken out."""
+    """Of pixels, as ends() gives them of normalised images."""
     inputs = (pixels.permute(0, 3, 1, 2).float() / 255 - torch.tensor(recipe.mean).view(3, 1, 1)) / torch.tensor(
         recipe.std
     ).view(3, 1, 1)
-    if point == "after_norm":
-        return model.forward_features(inputs)
-    norm, model.norm = model.norm, torch.nn.Identity()
-    try:
-        return model.forward_features(inputs)
-    finally:
-        model.norm = norm
+    return ends(model, inputs, point)
 
 
 class Spy(torch.optim.SGD):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tests.unit.conftest import ends
 from wecolora.methods import METHODS
 from wecolora.objectives import TokenObjective, start_student, token_loss
 from wecolora.weight_copy import copy_weights
@@ -15,17 +16,6 @@ TOKEN_METHODS = [name for name, method in METHODS.items() if method.compares_tok
 @pytest.fixture
 def images():
     return torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-
-
-def ends(model, images, point):
-    """Tokens by timm's own forward_features; before the norm, the norm is taken out."""
-    if point == "after_norm":
-        return model.forward_features(images)
-    norm, model.norm = model.norm, torch.nn.Identity()
-    try:
-        return model.forward_features(images)
-    finally:
-        model.norm = norm
 
 
 # The loss

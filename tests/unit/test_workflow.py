@@ -431,7 +431,7 @@ def test_the_report_shows_the_chosen_artifacts(whole):
             assert (artifact.kind, artifact.files) == (whole["artifacts"][name]["kind"], campaign.files_of(name))
             wanted = campaign.artifact_recipe(SimpleNamespace(artifact=name)) if artifact.kind == "table" else None
             assert (artifact.recipe and artifact.recipe.canonical()) == wanted
-        assert set(campaign.report_inputs(None)) <= set(campaign.targets())
+        assert set(campaign.artifact_files()) <= set(campaign.targets())
 
 
 def test_a_pattern_of_names_matches_the_artifacts_of_its_kind_alone(whole):
