@@ -213,13 +213,6 @@ class Config(Strict):
             _known(f"pretraining.{name}.dataset", training.dataset, self.datasets, "data set")
         for target in self.targets:
             _known("targets", target, self.artifacts, "artifact")
-        for name, dataset in self.datasets.items():
-            given = {"bundled": dataset.bundled, "folder": dataset.root}
-            if [kind for kind, value in given.items() if value] != [dataset.source]:
-                raise ValueError(
-                    f"datasets.{name}: source {dataset.source} needs the key "
-                    f"`{'bundled' if dataset.source == 'bundled' else 'root'}`, and not the other's"
-                )
         jobs = {
             f"{stage}_{data.job or name}" for name, data in self.datasets.items() for stage in ("features", "probe")
         }
@@ -378,15 +371,22 @@ def parse(values: Mapping[str, Any]) -> Config:
         found: dict[str, list[str]] = {}
         for problem in error.errors():
             # Brackets mark pydantic's own names, such as list[int] for a branch of a union.
-            key = ".".join(str(part) for part in problem["loc"] if "[" not in str(part))
+            key = ".".join(str(part) for part in _without_source(problem["loc"]) if "[" not in str(part))
             message = re.sub(r" or instance of \w+", "", problem["msg"].removeprefix("Value error, "))
-            if problem["type"] == "extra_forbidden":
+            if problem["type"] == "source":
+                key, message = f"{key}.source", f"{message}, not {problem['input'].get('source')!r}"
+            elif problem["type"] == "extra_forbidden":
                 message = f"unknown key{_suggest(problem['loc'])}"
             elif not isinstance(problem["input"], dict):
                 message = f"{message}, not {problem['input']!r}"
             found.setdefault(key, []).append(message)
         lines = [f"{key}: {'; or: '.join(messages)}." for key, messages in found.items()]
         raise BadInput("config: " + "\n        ".join(line.removeprefix(": ") for line in lines)) from None
+
+
+def _without_source(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Where a key stands in the file: pydantic also names a data set's source."""
+    return (*location[:2], *location[3:]) if location[:1] == ("datasets",) else location
 
 
 def _suggest(location: tuple[int | str, ...]) -> str:
@@ -396,7 +396,9 @@ def _suggest(location: tuple[int | str, ...]) -> str:
     for part in location[:-1]:
         node = _resolve(node, schema)
         named = next(iter(node.get("patternProperties", {}).values()), None)  # dict[Name, ...]
-        node = node.get("properties", {}).get(part) or named or node.get("items") or {}
+        sources = [_resolve(choice, schema) for choice in node.get("oneOf", [])]
+        source = next((entry for entry in sources if entry["properties"]["source"]["const"] == part), None)
+        node = source or node.get("properties", {}).get(part) or named or node.get("items") or {}
     allowed = list(_resolve(node, schema).get("properties", {}))
     return f"; allowed here are {', '.join(allowed)}" if allowed else ""
 

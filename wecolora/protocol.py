@@ -25,13 +25,36 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         },
     },
 }
+# Of data sets, by their source: their own pixel statistics are those of the probes alone.
+OF_SOURCE: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {"resisc45": {"train_share": 0.2}, "chestxray14": {"classes": 14}},
+    "authors_code": {
+        "resisc45": {
+            "train_share": 0.1,
+            "mean": (0.3684, 0.3813, 0.3439),
+            "std": (0.1999, 0.1814, 0.1808),
+        },
+        "chestxray14": {"classes": 15, "mean": (0.5057,) * 3, "std": (0.2507,) * 3},
+    },
+}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def with_protocol(values: dict[str, Any]) -> dict[str, Any]:
     """A config's values with its protocol's choices where it makes none."""
-    protocol, distill = values.get("protocol", "paper"), values.get("distill", {})
+    protocol = values.get("protocol", "paper")
+    distill, datasets = values.get("distill", {}), values.get("datasets", {})
     chosen = PROTOCOLS.get(protocol) if isinstance(protocol, str) else None
-    if chosen is None or not isinstance(distill, dict):
+    if chosen is None or not isinstance(distill, dict) or not isinstance(datasets, dict):
         return values  # refused for what it is
-    return {**chosen, **values, "distill": {**chosen["distill"], **distill}}
+    return {
+        **chosen,
+        **values,
+        "distill": {**chosen["distill"], **distill},
+        "datasets": {name: _of_source(protocol, entry) for name, entry in datasets.items()},
+    }
+
+
+def _of_source(protocol: str, entry: Any) -> Any:
+    source = entry.get("source") if isinstance(entry, dict) else None
+    return {**OF_SOURCE[protocol].get(source, {}), **entry} if isinstance(source, str) else entry

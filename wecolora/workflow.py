@@ -172,7 +172,7 @@ class Campaign:
     def prepare_recipe(self, w: Any) -> str:
         """Of a data set's index."""
         data = self.config.datasets[w.dataset].of_images()
-        folder = folder_state(data.root) if data.root else ""
+        folder = "" if data.source == "bundled" else folder_state(data.root)
         return PrepareRecipe(name=w.dataset, data=data, folder=folder, revision=REVISIONS["prepare"]).canonical()
 
     def subset_recipe(self, w: Any) -> str:

@@ -8,9 +8,9 @@ from wecolora.recipes import PrepareRecipe
 def main(*, index, recipe):
     wanted = PrepareRecipe.model_validate_json(recipe)
     data = wanted.data
-    if data.bundled:
+    if data.source == "bundled":
         prepare_bundled(wanted.name, data.bundled, data.train, data.test, data.seed, index)
-    elif data.root:
+    elif data.source == "folder":
         prepare_folder(wanted.name, data.root, index)
 
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from wecolora import vit
 from wecolora.pretrain import Classifier, MaskedAutoencoder, augment, pretrain
-from wecolora.recipes import Dataset, Pretraining, PretrainRecipe
+from wecolora.recipes import Bundled, Pretraining, PretrainRecipe
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def recipe(tiny_architecture):
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
             training=Pretraining(objective=objective, **{**values, **changes}),
-            data=Dataset(label="photos", source="bundled", bundled="photos"),
+            data=Bundled(label="photos", source="bundled", bundled="photos"),
             revision=1,
         )
 
