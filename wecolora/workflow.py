@@ -12,7 +12,7 @@ from typing import Any
 
 from wecolora.config import Config, parse
 from wecolora.files import folder_state
-from wecolora.grid import RunSpec
+from wecolora.grid import RunSpec, union
 from wecolora.methods import METHODS
 from wecolora.recipes import (
     PAPER_NAMES,
@@ -49,10 +49,19 @@ class Campaign:
         self.config: Config = parse(values)
         self.root = f"results/{self.config.name}"
         corpus = self.config.corpus
-        self.corpus = f"{self.root}/data/{corpus.dataset}/index.parquet"
+        self.corpus = self.index(corpus.dataset)
         self.subset = f"{self.root}/data/{corpus.dataset}/subset.parquet"
 
     # Which runs and files
+
+    def index(self, dataset: str) -> str:
+        """A data set's index."""
+        return f"{self.root}/data/{dataset}/index.parquet"
+
+    def trained(self) -> list[RunSpec]:
+        """The runs whose weights the chosen artifacts need: not those of a computation study, which takes shapes."""
+        chosen = [name for name, artifact in self.config.chosen().items() if artifact.kind != "computation"]
+        return union(self.config.runs_of(name) for name in chosen)
 
     def names_of(self, kind: str) -> str:
         """The artifacts of a kind, as a pattern of a wildcard."""
@@ -84,6 +93,10 @@ class Campaign:
     def score(self, run: RunSpec, dataset: str) -> str:
         """Path of a score."""
         return f"{self._folder(run.teacher, run.slug())}/scores/{dataset}.json"
+
+    def features(self, run: RunSpec, dataset: str) -> str:
+        """Path of a run's features."""
+        return f"{self._folder(run.teacher, run.slug())}/features/{dataset}.h5"
 
     def _folder(self, teacher: str, slug: str) -> str:
         """Of what a run leaves."""
@@ -139,7 +152,7 @@ class Campaign:
         """The features that a latent figure shows, one file a method."""
         (dataset,) = self.config.artifacts[w.artifact].datasets
         runs = self.drawn_runs(w.artifact)
-        return [f"{self._folder(run.teacher, run.slug())}/features/{dataset}.h5" for run in runs]
+        return [self.features(run, dataset) for run in runs]
 
     def drawn_students(self, w: Any) -> list[str]:
         """The weights whose attention a rollout shows, one file a method."""
@@ -148,7 +161,7 @@ class Campaign:
     def drawn_index(self, w: Any) -> str:
         """The images of a rollout."""
         (dataset,) = self.config.artifacts[w.artifact].datasets
-        return f"{self.root}/data/{dataset}/index.parquet"
+        return self.index(dataset)
 
     def shards(self, w: Any) -> list[str]:
         """The cache shards that a run's alpha needs; none where the teacher runs online."""
@@ -195,7 +208,7 @@ class Campaign:
 
     def pretrain_index(self, w: Any) -> str:
         """The index that a demo teacher is trained on."""
-        return f"{self.root}/data/{self.config.pretraining[w.teacher].dataset}/index.parquet"
+        return self.index(self.config.pretraining[w.teacher].dataset)
 
     def compare_datasets(self) -> list[str]:
         """The labelled data sets that demo teachers are probed on: all but those that they are trained on."""
