@@ -57,7 +57,7 @@ def test_a_smaller_subset_lies_in_a_larger_one(groups, one, other, seed):
 def test_the_order_has_every_image_once(groups, seed):
     order, share = order_images(groups, len(groups), seed)
     assert sorted(order.tolist()) == list(range(len(groups)))
-    assert share == sorted(share) and share[-1] == 1 and share[0] > 0
+    assert share.tolist() == sorted(share) and share[-1] == 1 and share[0] > 0
     assert taken(groups, 100, seed) == order.tolist()
 
 
