@@ -1,4 +1,24 @@
-"""What every run of a teacher learns from, recorded once; and the demo's teachers, trained on request."""
+"""The teachers' weights; what every run of a teacher learns from, recorded once; and the demo's teachers, trained on
+request."""
+
+
+rule fetch_teacher:
+    message:
+        "Fetching {wildcards.teacher}."
+    input:
+        source=campaign.source,
+    output:
+        weights=f"{ROOT}/teachers/{{teacher}}/weights.safetensors",
+        about=f"{ROOT}/teachers/{{teacher}}/weights.json",
+    log:
+        f"{LOGS}/fetch_teacher/{{teacher}}.log",
+    wildcard_constraints:
+        teacher=campaign.timm_teachers(),
+    localrule: True # compute nodes may have no internet
+    params:
+        recipe=campaign.fetch_recipe,
+    script:
+        "../workflow_scripts/fetch_teacher.py"
 
 
 rule cache_teacher:

@@ -10,8 +10,8 @@ class TransformedAttention(Attention):
     """timm's attention with a bias-free 1 x 1 convolution over the heads before the softmax, and one after it (Zhang et
     al. 2022, eq. 6 and 7). Both start as the identity, so the layer starts as the plain one."""
 
-    def __init__(self, dim: int, num_heads: int) -> None:
-        super().__init__(dim, num_heads, qkv_bias=True)
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True) -> None:
+        super().__init__(dim, num_heads, qkv_bias=qkv_bias)
         self.fused_attn = False  # type: ignore[misc]  # a fused kernel has no place for the transforms
         self.before, self.after = (nn.Conv2d(num_heads, num_heads, 1, bias=False) for _ in range(2))
         for transform in (self.before, self.after):

@@ -55,8 +55,7 @@ def write_shard(
 ) -> None:
     """Record ``recipe.views`` views of the images at these positions of the index. The file appears when whole."""
     size, views = recipe.architecture.img_size, recipe.views
-    tokens = (size // recipe.architecture.patch_size) ** 2 + 1
-    n, width = len(positions), recipe.architecture.embed_dim
+    n, tokens, width = len(positions), recipe.architecture.tokens, recipe.architecture.embed_dim
     teacher = teacher.to(device)
     images = max(1, batch // views)
     with atomic_write(path) as temporary:

@@ -81,8 +81,7 @@ def counts(architecture: Architecture, depth: int, method: str | None = None, k:
 
 def bytes_per_view(architecture: Architecture) -> int:
     """Of one view of one image in the teacher cache: tokens in float16 and the crop's pixels."""
-    tokens = (architecture.img_size // architecture.patch_size) ** 2 + 1
-    return tokens * architecture.embed_dim * 2 + architecture.img_size**2 * 3
+    return architecture.tokens * architecture.embed_dim * 2 + architecture.img_size**2 * 3
 
 
 def speed(architecture: Architecture, depth: int, batch: int, device: str) -> dict[str, float | None]:

@@ -15,12 +15,14 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
 
 from wecolora.errors import BadInput
 from wecolora.grid import RunSpec, expand, union
 from wecolora.methods import METHODS, LossPoint, components
 from wecolora.protocol import IMAGENET_MEAN, IMAGENET_STD, Normalisation, Protocol, with_protocol
 from wecolora.recipes import Dataset, Optimisation, Positive, Pretraining, ProbeSettings, Strict, Teacher, Triple
+from wecolora.timm_models import lookup
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=24)]
 # What `snakemake NAME` already means (rules/); a test compares.
@@ -32,6 +34,7 @@ RULES = {
     "computation",
     "compare_teacher",
     "distill",
+    "fetch_teacher",
     "figure",
     "latent",
     "prepare",
@@ -260,10 +263,6 @@ class Config(Strict):
             trained = METHODS[method].trains != "nothing"
             if artifact.kind == "computation" and not (trained and METHODS[method].compares_tokens):
                 raise ValueError(f"{where}.runs.method: {method} is not counted; take methods that compare tokens")
-            for teacher in runs.teacher:
-                pool = self.teachers[teacher].architecture.global_pool if teacher in self.teachers else ""
-                if pool == "avg" and METHODS[method].objective.startswith("deit"):
-                    raise ValueError(f"{where}.runs.method: {method} needs a class token, and {teacher} pools patches")
         ticks = [components(method) for method in dict.fromkeys(runs.method)]
         if "components" in artifact.rows and len(set(ticks)) < len(ticks):
             raise ValueError(f"{where}.rows: `components` cannot tell {', '.join(runs.method)} apart; use `method`")
@@ -275,6 +274,11 @@ class Config(Strict):
             for r in runs.r:
                 if r > shape.depth:
                     raise ValueError(
+            if artifact.kind == "rollout" and not shape.class_token:
+                raise ValueError(f"{where}.runs.teacher: a rollout shows the class token's, and {teacher} has none")
+            for method in runs.method:
+                if why := self._unfit(method, teacher):
+                    raise ValueError(f"{where}.runs.method: {method} {why}")
                         f"{where}.runs.r: {r} is more than the {shape.depth} blocks of {teacher}; "
                         f"r must lie in 1..{shape.depth}"
                     )
@@ -301,6 +305,24 @@ class Config(Strict):
     def chosen(self) -> dict[str, Artifact]:
         """The artifacts to make."""
         return {name: self.artifacts[name] for name in self.targets or self.artifacts}
+    def _unfit(self, name: str, teacher: str) -> str | None:
+        """Why a method cannot learn from a teacher, or from the corpus."""
+        method, shape = METHODS[name], self.teachers[teacher].architecture
+        if method.objective.startswith("deit") and (shape.global_pool != "token" or not shape.class_token):
+            return f"needs a class token, and {teacher} pools patches"
+        if method.start == "random" and shape.global_pool == "map":
+            return f"starts at random and never trains the pooling of {teacher}; give that `global_pool: avg`"
+        if method.objective.startswith("minivit") and shape.scale_attn_norm:
+            return f"shares plain attention, and that of {teacher} has a norm (scale_attn_norm)"
+        if not method.reads_labels:
+            return None
+        if has_head(self.teachers[teacher]) is False:
+            return f"learns from the teacher's logits, and {teacher} has no head; take deit, or weights with a head"
+        corpus = self.datasets[self.corpus.dataset]
+        if corpus.source == "table" and corpus.labels is None:
+            return f"learns from labels, and the corpus, {self.corpus.dataset}, has none (labels: null)"
+        return None
+
 
     def probe_for(self, dataset: str) -> ProbeSettings:
         """The probe of a data set: ``probe`` with what ``probe_of`` changes."""
@@ -353,6 +375,20 @@ class Config(Strict):
 def _distinct(key: str, printed: list[str]) -> None:
     for text in printed:
         if printed.count(text) > 1:
+def has_head(teacher: Teacher) -> bool | None:
+    """Whether a teacher's weights end in a classifier; None while nobody can say, before the file is there."""
+    if teacher.timm is not None and teacher.weights is None:
+        return lookup(teacher.timm).num_classes > 0
+    if teacher.weights is None or not teacher.weights.endswith(".safetensors"):
+        return None
+    try:
+        with safe_open(teacher.weights, "np") as file:  # reads the names alone
+            names = set(file.keys())
+            return "head.weight" in names if "patch_embed.proj.weight" in names else None
+    except (OSError, SafetensorError):
+        return None  # the job that reads it says what is wrong
+
+
             raise ValueError(f"{key}: two would be printed as {text!r}; name each once and give each its own label")
 
 

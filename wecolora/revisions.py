@@ -3,6 +3,7 @@ results; then, and only then, the stage and what follows rerun. A test watches t
 """
 
 REVISIONS = {
+    "fetch_teacher": 1,
     "pretrain_teacher": 2,
     "compare_teacher": 1,
     "prepare": 2,
@@ -22,6 +23,7 @@ REVISIONS = {
 
 # The modules whose code decides a stage's numbers.
 MODULES = {
+    "fetch_teacher": ["attention", "fetch", "timm_models", "vit"],
     "pretrain_teacher": ["attention", "pretrain", "optim", "vit"],
     "compare_teacher": ["attention", "probe", "optim", "vit", "images"],
     "prepare": ["datasets", "bundled", "images"],

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
+from timm.layers import LayerNorm, RmsNorm
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -22,21 +24,33 @@ from wecolora.files import atomic_write
 Form = Literal["plain", "distilled", "transformed"]
 
 
-def build(architecture: dict[str, Any], depth: int | None = None, form: Form = "plain") -> VisionTransformer:
-    """A VisionTransformer without a head, from timm's own keyword arguments; ``depth`` replaces the given depth.
+NORMS = {"layernorm": LayerNorm, "rmsnorm": RmsNorm}
 
-    ``distilled``: timm's own with a distillation token (DeiT). ``transformed``: with transforms over the heads of its
-    attention (MiniViT), which no model of timm has.
-    """
+
+def timm_arguments(architecture: dict[str, Any]) -> dict[str, Any]:
+    """timm's keyword arguments of a VisionTransformer: those of ``recipes.Architecture``, with the norm as timm wants
+    it."""
     arguments = {"num_classes": 0, **architecture}
+    kind, eps = arguments.pop("norm_layer", "layernorm"), arguments.pop("norm_eps", 1e-6)
+    return {**arguments, "norm_layer": partial(NORMS[kind], eps=eps)}
+
+
+def build(architecture: dict[str, Any], depth: int | None = None, form: Form = "plain") -> VisionTransformer:
+    """A VisionTransformer without a head, from the values of ``recipes.Architecture``; ``depth`` replaces its depth.
+
+    ``distilled``: timm's own with a distillation token (DeiT), which knows no registers and no norm after pooling.
+    ``transformed``: with transforms over the heads of its attention (MiniViT), which no model of timm has.
+    """
+    arguments = timm_arguments(architecture)
     if depth is not None:
         arguments["depth"] = depth
     if form == "distilled":
-        return VisionTransformerDistilled(**{**arguments, "fc_norm": False})  # it has no place for a norm after pooling
+        return VisionTransformerDistilled(**{**arguments, "fc_norm": False, "reg_tokens": 0, "no_embed_class": False})
     model = VisionTransformer(**arguments)
     if form == "transformed":
         for block in model.blocks:
-            block.attn = TransformedAttention(model.embed_dim, architecture["num_heads"])
+            heads, qkv_bias = arguments["num_heads"], arguments.get("qkv_bias", True)
+            block.attn = TransformedAttention(model.embed_dim, heads, qkv_bias)
     return model
 
 

@@ -24,6 +24,7 @@ from wecolora.recipes import (
     DistillRecipe,
     FeatureRecipe,
     PrepareRecipe,
+    FetchRecipe,
     PretrainRecipe,
     ProbeJob,
     ProbeRecipe,
@@ -34,6 +35,7 @@ from wecolora.recipes import (
 )
 from wecolora.revisions import REVISIONS
 
+from wecolora.timm_models import weights_file
 FILES = {
     "table": ("tables/{}.csv", "tables/{}.md", "tables/{}.tex"),
     **dict.fromkeys(("figure", "latent", "rollout"), ("figures/{}.csv", "figures/{}.png", "figures/{}.pdf")),
@@ -56,6 +58,11 @@ class Campaign:
 
     def index(self, dataset: str) -> str:
         """A data set's index."""
+        self.sources = {
+            name: [weights_file(teacher.weights)] if teacher.weights is not None else []
+            for name, teacher in self.config.teachers.items()
+            if teacher.timm is not None
+        }
         return f"{self.root}/data/{dataset}/index.parquet"
 
     def trained(self) -> list[RunSpec]:
@@ -133,8 +140,7 @@ class Campaign:
         return self._student(w.teacher, w.run)
 
     def _student(self, teacher: str, slug: str) -> str:
-        own = self.config.teachers[teacher].weights
-        return own if slug == "teacher" else f"{self._folder(teacher, slug)}/student.safetensors"
+        return self._weights(teacher) if slug == "teacher" else f"{self._folder(teacher, slug)}/student.safetensors"
 
     def about(self, w: Any) -> list[str]:
         """What a run's distillation says of itself; nothing of a teacher's."""
@@ -178,7 +184,22 @@ class Campaign:
 
     def weights(self, w: Any) -> str:
         """The teacher's weights file."""
-        return self.config.teachers[w.teacher].weights
+        return self._weights(w.teacher)
+
+    def _weights(self, teacher: str) -> str:
+        entry = self.config.teachers[teacher]
+        if entry.timm is not None:
+            return f"{self.root}/teachers/{teacher}/weights.safetensors"
+        assert entry.weights is not None
+        return entry.weights
+
+    def timm_teachers(self) -> str:
+        """The teachers that timm names, as a pattern of a wildcard."""
+        return "|".join(name for name, entry in self.config.teachers.items() if entry.timm is not None) or "(?!)"
+
+    def source(self, w: Any) -> list[str]:
+        """The file that a teacher of timm's is read from; none: the hub."""
+        return self.sources[w.teacher]
 
     # Recipes, as canonical JSON
 
@@ -219,6 +240,14 @@ class Campaign:
         """Of a demo teacher's comparison."""
         teacher = self.config.teachers[w.teacher]
         return CompareRecipe(
+    def fetch_recipe(self, w: Any) -> str:
+        """Of a teacher of timm's."""
+        teacher = self.config.teachers[w.teacher]
+        assert teacher.timm is not None
+        return FetchRecipe(
+            timm=teacher.timm, architecture=teacher.architecture, revision=REVISIONS["fetch_teacher"]
+        ).canonical()
+
             architecture=teacher.architecture,
             mean=teacher.mean,
             std=teacher.std,

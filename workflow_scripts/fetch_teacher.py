@@ -1,0 +1,34 @@
+"""Rule fetch_teacher: the weights of a teacher of timm's."""
+
+import timm
+
+from wecolora import runtime, vit
+from wecolora.fetch import download, fetched
+from wecolora.recipes import FetchRecipe
+
+
+def main(*, source, weights, recipe, threads):
+    wanted = FetchRecipe.model_validate_json(recipe)
+    runtime.device(threads)
+    path = source[0] if source else download(wanted.timm)
+    sha256 = vit.sha256(path)
+    runtime.log.info("%s: from %s, sha256 %s", wanted.timm, path, sha256)
+    model = fetched(wanted, path)
+    about = {
+        "recipe": wanted.model_dump(mode="json"),
+        "source": str(path) if source else "hub",
+        "source_sha256": sha256,
+        "classes": model.num_classes,
+        "timm": timm.__version__,
+    }
+    vit.save_weights(model, weights, about)
+
+
+if __name__ == "__main__":
+    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+        main(
+            source=snakemake.input.source,
+            weights=snakemake.output.weights,
+            recipe=snakemake.params.recipe,
+            threads=snakemake.threads,
+        )
