@@ -102,7 +102,7 @@ class Runs(Strict):
     )
 
 
-Kind = Literal["table", "figure", "latent", "rollout", "computation", "claims"]
+Kind = Literal["table", "figure", "latent", "rollout", "computation", "claims", "students"]
 # Which of these keys an artifact of a kind needs; the others are refused.
 KEYS: dict[str, set[str]] = {
     "table": {"runs", "datasets", "rows"},
@@ -111,6 +111,7 @@ KEYS: dict[str, set[str]] = {
     "rollout": {"runs", "datasets", "images"},
     "computation": {"runs"},
     "claims": set(),
+    "students": {"runs"},
 }
 
 
@@ -121,7 +122,7 @@ class Artifact(Strict):
         description="table: CSV, Markdown and LaTeX. figure: scores over `x`, as CSV, PNG and PDF. latent: t-SNE of "
         "the runs' features of a data set's test images. rollout: their attention on some of these images. "
         "computation: counts and times of the runs' models; nothing is trained for it. claims: what the paper says in "
-        "words, checked on every score of the config's tables and figures."
+        "words, checked on every score of the config's tables and figures. students: the runs' weights, without a score."
     )
     title: str = Field(description="As the paper numbers it.")
     caption: str = Field(description="What it shows, for a reader.")
@@ -157,6 +158,8 @@ class Artifact(Strict):
 
     def shown(self) -> set[str]:
         """The axes that tell its cells, or its points, apart."""
+        if self.kind == "students":
+            return {"teacher", "method", "r", "k", "alpha", "loss_point"}
         if self.kind == "computation":
             return {"teacher", "method", "r", "k"}
         if self.kind in ("latent", "rollout"):
@@ -271,14 +274,14 @@ class Config(Strict):
         _distinct(f"{where}.runs.teacher", [self.teachers[name].label for name in dict.fromkeys(runs.teacher)])
         for teacher in runs.teacher:
             shape = self.teachers[teacher].architecture
-            for r in runs.r:
-                if r > shape.depth:
-                    raise ValueError(
             if artifact.kind == "rollout" and not shape.class_token:
                 raise ValueError(f"{where}.runs.teacher: a rollout shows the class token's, and {teacher} has none")
             for method in runs.method:
                 if why := self._unfit(method, teacher):
                     raise ValueError(f"{where}.runs.method: {method} {why}")
+            for r in runs.r:
+                if r > shape.depth:
+                    raise ValueError(
                         f"{where}.runs.r: {r} is more than the {shape.depth} blocks of {teacher}; "
                         f"r must lie in 1..{shape.depth}"
                     )
@@ -302,9 +305,6 @@ class Config(Strict):
                         f"k must lie in 1..{largest}"
                     )
 
-    def chosen(self) -> dict[str, Artifact]:
-        """The artifacts to make."""
-        return {name: self.artifacts[name] for name in self.targets or self.artifacts}
     def _unfit(self, name: str, teacher: str) -> str | None:
         """Why a method cannot learn from a teacher, or from the corpus."""
         method, shape = METHODS[name], self.teachers[teacher].architecture
@@ -323,6 +323,9 @@ class Config(Strict):
             return f"learns from labels, and the corpus, {self.corpus.dataset}, has none (labels: null)"
         return None
 
+    def chosen(self) -> dict[str, Artifact]:
+        """The artifacts to make."""
+        return {name: self.artifacts[name] for name in self.targets or self.artifacts}
 
     def probe_for(self, dataset: str) -> ProbeSettings:
         """The probe of a data set: ``probe`` with what ``probe_of`` changes."""
@@ -372,9 +375,6 @@ class Config(Strict):
         return union(self.runs_of(name) for name in self.chosen())
 
 
-def _distinct(key: str, printed: list[str]) -> None:
-    for text in printed:
-        if printed.count(text) > 1:
 def has_head(teacher: Teacher) -> bool | None:
     """Whether a teacher's weights end in a classifier; None while nobody can say, before the file is there."""
     if teacher.timm is not None and teacher.weights is None:
@@ -389,6 +389,9 @@ def has_head(teacher: Teacher) -> bool | None:
         return None  # the job that reads it says what is wrong
 
 
+def _distinct(key: str, printed: list[str]) -> None:
+    for text in printed:
+        if printed.count(text) > 1:
             raise ValueError(f"{key}: two would be printed as {text!r}; name each once and give each its own label")
 
 

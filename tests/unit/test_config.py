@@ -584,3 +584,12 @@ def test_what_the_snakefile_imports_loads_no_torch(module):
     code = f"import sys, wecolora.{module}; print([m for m in ('torch', 'torchvision', 'timm') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert done.stdout.strip() == "[]"
+
+
+def test_students_alone_need_no_data_set_to_score_them(small_config):
+    runs = {"teacher": ["one"], "method": ["wecolora", "top_kd"], "r": [2, 4], "k": [4, 8], "alpha": [1, 10]}
+    small_config["distill"]["lr"][4] = 1e-3
+    small_config["artifacts"] = {"mine": {"kind": "students", "title": "Mine", "caption": "Mine.", "runs": runs}}
+    assert len(parse(small_config).runs()) == 2 * 2 * (2 + 1)
+    small_config["artifacts"]["mine"]["datasets"] = ["shapes"]
+    assert "students has no `datasets`" in refusal(small_config)

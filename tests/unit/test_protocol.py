@@ -169,3 +169,28 @@ def test_what_is_given_is_left_as_it_was(config):
 @pytest.mark.parametrize("values", [{"protocol": []}, {"protocol": "ours"}, {"distill": None}, {"distill": [1]}])
 def test_what_is_no_config_is_left_to_be_refused(values):
     assert with_protocol(values) == values
+
+
+def datasets(config, protocol, **given):
+    entries = {
+        "scenes": {"label": "Scenes", "source": "resisc45", "root": "scenes", **given},
+        "chests": {"label": "Chests", "source": "chestxray14", "root": "chests"},
+    }
+    return parse({**config, "protocol": protocol, "datasets": {**config["datasets"], **entries}}).datasets
+
+
+def test_splits_classes_and_statistics_of_the_data_sets(config):
+    """Section 4.1: 80% of RESISC45 are the test set, and 14 diseases; the code: 90%, 15 outputs, its own statistics."""
+    paper, code = (datasets(config, protocol) for protocol in ("paper", "authors_code"))
+    assert (paper["scenes"].train_share, paper["chests"].classes) == (0.2, 14)
+    assert (code["scenes"].train_share, code["chests"].classes) == (0.1, 15)
+    assert paper["scenes"].mean is paper["chests"].std is None
+    assert code["scenes"].mean == (0.3684, 0.3813, 0.3439) and code["scenes"].std == (0.1999, 0.1814, 0.1808)
+    assert code["chests"].mean == (0.5057,) * 3 and code["chests"].std == (0.2507,) * 3
+    assert paper["shapes"] == code["shapes"]
+
+
+def test_a_data_set_keeps_what_its_entry_says(config):
+    given = {"train_share": 0.5, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    scenes = datasets(config, "authors_code", **given)["scenes"]
+    assert {key: getattr(scenes, key) for key in given} == given
