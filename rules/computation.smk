@@ -13,8 +13,8 @@ rule computation:
     params:
         recipe=campaign.computation_recipe,
         caption=campaign.caption,
-    # Alone on the machine: another job beside it would slow what it times.
-    threads: workflow.cores or 1
+    # All that there are, so that no other job slows what it times.
+    threads: 256
     resources:
         gpu=1,
     script:
