@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from wecolora.config import Config, parse
-from wecolora.files import folder_state
+from wecolora.files import file_state, folder_state
 from wecolora.grid import RunSpec, union
 from wecolora.methods import METHODS
 from wecolora.recipes import (
@@ -42,6 +43,10 @@ FILES = {
     "claims": ("claims/{}.csv", "claims/{}_comparisons.csv", "claims/{}.md"),
     "computation": ("computation/{}.csv", "computation/{}.md", "computation/{}_speed.csv"),
 }
+
+# How deep the folders of an official data set are looked at for changes (files.folder_state): to its class folders, and
+# not into them, since every parse of the Snakefile looks.
+OFFICIAL = {"imagenet": 2, "cifar100": 2, "chestxray14": 2, "inat2019": 3, "resisc45": 2}
 
 
 class Campaign:
@@ -206,7 +211,9 @@ class Campaign:
     def prepare_recipe(self, w: Any) -> str:
         """Of a data set's index."""
         data = self.config.datasets[w.dataset].of_images()
-        folder = "" if data.source == "bundled" else folder_state(data.root)
+        folder = "" if data.source == "bundled" else folder_state(data.root, OFFICIAL.get(data.source))
+        if data.source == "table":
+            folder += " " + file_state(Path(data.root) / data.table)
         return PrepareRecipe(name=w.dataset, data=data, folder=folder, revision=REVISIONS["prepare"]).canonical()
 
     def subset_recipe(self, w: Any) -> str:

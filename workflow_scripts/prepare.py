@@ -1,19 +1,20 @@
-"""Rule prepare: the index of a data set."""
+"""Rule prepare: the index of a data set, and the report on its images."""
 
 from wecolora import runtime
-from wecolora.datasets import prepare_bundled, prepare_folder
+from wecolora.datasets import prepare
 from wecolora.recipes import PrepareRecipe
 
 
-def main(*, index, recipe):
+def main(*, index, report, recipe, threads):
     wanted = PrepareRecipe.model_validate_json(recipe)
-    data = wanted.data
-    if data.source == "bundled":
-        prepare_bundled(wanted.name, data.bundled, data.train, data.test, data.seed, index)
-    elif data.source == "folder":
-        prepare_folder(wanted.name, data.root, index)
+    prepare(wanted.name, wanted.data, index, report, threads)
 
 
 if __name__ == "__main__":
     with runtime.job(snakemake.log[0], snakemake.params.recipe):
-        main(index=snakemake.output.index, recipe=snakemake.params.recipe)
+        main(
+            index=snakemake.output.index,
+            report=snakemake.output.report,
+            recipe=snakemake.params.recipe,
+            threads=snakemake.threads,
+        )

@@ -83,8 +83,9 @@ def unlabelled_index(unlabelled_folder, tmp_path):
     """The index of these pictures, as rule prepare makes it. Whoever reads its labels fails."""
     import dataclasses
 
-    from wecolora.datasets import prepare_folder
+    from wecolora.datasets import prepare
     from wecolora.images import read_index
+    from wecolora.recipes import Folder
 
     class Secret(list):
         def _refuse(self, *_):
@@ -92,7 +93,8 @@ def unlabelled_index(unlabelled_folder, tmp_path):
 
         __getitem__ = __iter__ = __len__ = _refuse
 
-    prepare_folder("pictures", unlabelled_folder, tmp_path / "index.parquet")
+    folder = Folder(label="", source="folder", root=str(unlabelled_folder))
+    prepare("pictures", folder, tmp_path / "index.parquet", tmp_path / "report.json")
     return dataclasses.replace(read_index(tmp_path / "index.parquet"), labels=Secret())
 
 

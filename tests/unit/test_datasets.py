@@ -1,15 +1,21 @@
-"""Making an index: folders of pictures in the layouts that people have, and the bundled sets."""
+"""Making an index and its report: of folders in the layouts that people have, and of the bundled sets."""
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+
 import numpy as np
 import pytest
+import xxhash
 from PIL import Image
 
 from wecolora.bundled import BUNDLED
-from wecolora.datasets import prepare_bundled, prepare_folder
+from wecolora.datasets import prepare
 from wecolora.errors import BadInput
 from wecolora.images import read_index
+from wecolora.recipes import Bundled, Folder
 
 
 def put(root, *names, colour=(9, 99, 200)):
@@ -19,9 +25,19 @@ def put(root, *names, colour=(9, 99, 200)):
         Image.new("RGB", (8, 6), colour).save(path)
 
 
-def prepared(root, tmp_path):
-    prepare_folder("mine", root, tmp_path / "out" / "index.parquet")
+def prepared(root, tmp_path, threads=1, **keys):
+    folder = Folder(label="", source="folder", root=str(root), **keys)
+    prepare("mine", folder, tmp_path / "out" / "index.parquet", tmp_path / "out" / "report.json", threads)
     return read_index(tmp_path / "out" / "index.parquet")
+
+
+def report(tmp_path):
+    return json.loads((tmp_path / "out" / "report.json").read_text())
+
+
+def prepare_bundled(name, bundled, train, test, seed, index):
+    data = Bundled(label="", source="bundled", bundled=bundled, train=train, test=test, seed=seed)
+    prepare(name, data, index, index.with_name("report.json"))
 
 
 LABELLED = [
@@ -67,12 +83,12 @@ def test_a_picture_beside_the_class_folders_is_refused(tmp_path, stray):
 def test_a_folder_whose_pictures_change_gives_another_index(tmp_path):
     put(tmp_path / "pictures", *LABELLED)
     index = tmp_path / "out" / "index.parquet"
-    prepare_folder("mine", tmp_path / "pictures", index)
+    prepared(tmp_path / "pictures", tmp_path)
     before = index.read_bytes()
-    prepare_folder("mine", tmp_path / "pictures", index)
+    prepared(tmp_path / "pictures", tmp_path)
     assert index.read_bytes() == before
     put(tmp_path / "pictures", LABELLED[0], colour=(0, 0, 0))
-    prepare_folder("mine", tmp_path / "pictures", index)
+    prepared(tmp_path / "pictures", tmp_path)
     assert index.read_bytes() != before
 
 
@@ -114,20 +130,32 @@ def test_a_root_without_pictures_is_refused(tmp_path, make):
     assert not (tmp_path / "out" / "index.parquet").exists()
 
 
-def test_an_unreadable_picture_is_found_where_it_is_read(tmp_path):
-    put(tmp_path / "pictures", "train/a/1.png", "train/a/2.png")
-    (tmp_path / "pictures" / "train" / "a" / "2.png").write_bytes(b"\x89PNG broken")
-    index = prepared(tmp_path / "pictures", tmp_path)
-    assert index.image(index.ids.index("train/a/1.png")).size == (8, 6)
-    with pytest.raises(BadInput, match=r"train/a/2\.png.*mine"):
-        index.pixels(range(2), 8)
+def test_an_unreadable_picture_is_named(tmp_path, caplog):
+    put(tmp_path / "pictures", *LABELLED)
+    (tmp_path / "pictures" / "train" / "cat" / "1.png").write_bytes(b"\x89PNG broken")
+    with pytest.raises(
+        BadInput, match=r"mine: 1 of 6 images cannot be read: train/cat/1\.png; .*skip_unreadable: true\)"
+    ):
+        prepared(tmp_path / "pictures", tmp_path)
+    assert "train/cat/1.png: cannot be read as an image (no picture of a known format)" in caplog.text
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unreadable_picture_is_left_out_on_request(tmp_path):
+    put(tmp_path / "pictures", *LABELLED)
+    (tmp_path / "pictures" / "train" / "cat" / "1.png").write_bytes(b"")
+    index = prepared(tmp_path / "pictures", tmp_path, skip_unreadable=True)
+    assert sorted(index.ids) == sorted(set(LABELLED) - {"train/cat/1.png"})
+    found = report(tmp_path)
+    assert found["unreadable"] == {"count": 1, "images": {"train/cat/1.png": "train/cat/1.png: is empty."}}
+    assert found["counts"] == {"train": 3, "test": 2, "classes": 3}
 
 
 @pytest.mark.parametrize("source", ["digits", "tags"])
 def test_a_bundled_set_is_written_beside_its_index(tmp_path, source):
     drawn = BUNDLED[source](30, 20, 5)
     prepare_bundled("marks", source, 30, 20, 5, tmp_path / "a" / "index.parquet")
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["images.npy", "index.parquet"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["images.npy", "index.parquet", "report.json"]
     index = read_index(tmp_path / "a" / "index.parquet")
     assert (index.name, index.classes, index.multilabel) == ("marks", drawn.classes, source == "tags")
     assert [tuple(labels) for labels in index.labels] == drawn.labels and index.split == drawn.split
@@ -138,3 +166,126 @@ def test_a_bundled_set_is_written_beside_its_index(tmp_path, source):
     prepare_bundled("marks", source, 30, 20, 5, tmp_path / "b" / "index.parquet")
     for name in ("images.npy", "index.parquet"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+# Layouts of folders
+
+
+def test_val_takes_the_place_of_test(tmp_path):
+    names = [name.replace("test/", "val/") for name in LABELLED]
+    put(tmp_path / "pictures", *names)
+    index = prepared(tmp_path / "pictures", tmp_path)
+    assert dict(zip(index.ids, index.split, strict=True)) == {
+        name: "test" if name.startswith("val/") else "train" for name in names
+    }
+
+
+def test_class_folders_are_divided_at_random(tmp_path):
+    """10 and 5 images and a single one: round(0.3 * n) of each are test images, never all and never none of several."""
+    names = [f"{label}/{number}.png" for label, count in {"a": 10, "b": 5, "c": 1}.items() for number in range(count)]
+    put(tmp_path / "pictures", *names)
+    index = prepared(tmp_path / "pictures", tmp_path, test_share=0.3)
+    assert index.classes == ["a", "b", "c"]
+    assert [name.split("/")[0] for name in index.ids] == [index.classes[label] for (label,) in index.labels]
+    tested = [index.ids[row] for row in index.rows("test")]
+    assert [sum(name.startswith(label) for name in tested) for label in "abc"] == [3, 2, 0]
+    assert prepared(tmp_path / "pictures", tmp_path, test_share=0.3) == index
+    assert prepared(tmp_path / "pictures", tmp_path, test_share=0.3, split_seed=1).split != index.split
+    few = prepared(tmp_path / "pictures", tmp_path, test_share=0.1)
+    assert {few.ids[row] for row in few.rows("test")} < set(tested)
+
+
+def test_a_picture_outside_the_classes_that_are_divided_is_refused(tmp_path):
+    put(tmp_path / "pictures", "a/1.png", "a/2.png", "b.png")
+    with pytest.raises(BadInput, match=r"pictures/b\.png: lies in no class folder.* into <class>/"):
+        prepared(tmp_path / "pictures", tmp_path, test_share=0.5)
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["train/a/1.png", "test/b/1.png"], "has no training images of 1 of its 2 classes \\(b\\)"),
+        (["train/a/1.png", "test/"], "has no test images"),
+        (["train/", "test/a/1.png"], "has no training images"),
+    ],
+)
+def test_an_empty_split_or_class_is_refused(tmp_path, names, says):
+    for name in names:
+        (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pictures" / name.split("/")[0]).mkdir(exist_ok=True)
+    put(tmp_path / "pictures", *[name for name in names if name.endswith("png")])
+    with pytest.raises(BadInput, match=f"mine: {says}"):
+        prepared(tmp_path / "pictures", tmp_path)
+
+
+def test_linked_folders_are_followed_and_never_in_a_circle(tmp_path):
+    put(tmp_path / "elsewhere", "1.png", "2.png")
+    put(tmp_path / "pictures", "a/3.png", "a/.ipynb_checkpoints/3.png", "a/._3.png")
+    (tmp_path / "pictures" / "b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "pictures" / "a" / "round").symlink_to(tmp_path / "pictures")
+    (tmp_path / "pictures" / "gone.png").symlink_to(tmp_path / "nothing.png")
+    assert prepared(tmp_path / "pictures", tmp_path).ids == ["a/3.png", "b/1.png", "b/2.png"]
+
+
+def test_names_in_other_scripts(tmp_path):
+    names = ["train/Käfer/ñandú 1.png", "train/猫/Ωμέγα.png", "test/Käfer/1,2;3.png"]
+    put(tmp_path / "pictures", *names)
+    index = prepared(tmp_path / "pictures", tmp_path)
+    assert sorted(index.ids) == sorted(names) and index.classes == ["Käfer", "猫"]
+    assert index.pixels(range(3), 8).shape == (3, 8, 8, 3)
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    put(tmp_path / "pictures", "1.png")
+    os.rename(tmp_path / "pictures" / "1.png", os.fsencode(tmp_path / "pictures") + b"/caf\xe9.png")
+    with pytest.raises(BadInput, match="not in UTF-8; rename it"):
+        prepared(tmp_path / "pictures", tmp_path)
+
+
+# What is told
+
+
+def test_the_report_and_the_log_say_what_is_there(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    put(tmp_path / "pictures", *LABELLED[:5])
+    put(tmp_path / "pictures", "test/dog/1.webp", "test/dog/2.webp", colour=(200, 0, 0))
+    (tmp_path / "pictures" / "test" / "dog" / "copy.png").write_bytes(
+        (tmp_path / "pictures" / "train" / "cat" / "1.png").read_bytes()
+    )
+    Image.new("L", (8, 6)).save(tmp_path / "pictures" / "train" / "cat" / "grey.png")
+    prepared(tmp_path / "pictures", tmp_path)
+    found = report(tmp_path)
+    # PNG files of one colour are the same bytes: train/cat/1.png, test/cat/1.png and the copy.
+    pairs = [["train/cat/1.png", "test/cat/1.png"], ["train/cat/1.png", "test/dog/copy.png"]]
+    assert found == {
+        "dataset": "mine",
+        "source": "folder",
+        "counts": {"train": 5, "test": 4, "classes": 3},
+        "published": None,
+        "agrees": None,
+        "kinds": {"BMP RGB": 1, "JPEG RGB": 1, "PNG L": 1, "PNG RGB": 3, "TIFF RGB": 1, "WEBP RGB": 2},
+        "absent": {"count": 0, "images": []},
+        "unreadable": {"count": 0, "images": {}},
+        "in_train_and_test": {"count": 2, "pairs": pairs},
+    }
+    assert "mine: 5 training and 4 test images, 3 classes." in caplog.text
+    assert "2 test images are training images too, byte for byte: train/cat/1.png = test/cat/1.png" in caplog.text
+
+
+def test_the_index_has_the_digest_of_every_image(tmp_path):
+    put(tmp_path / "pictures", *LABELLED)
+    index = prepared(tmp_path / "pictures", tmp_path)
+    for name, digest in zip(index.ids, index.digests, strict=True):
+        assert digest == xxhash.xxh3_128_hexdigest((tmp_path / "pictures" / name).read_bytes())
+    assert prepared(tmp_path / "pictures", tmp_path, threads=3) == index
+
+
+def test_many_images_and_several_processes(tmp_path):
+    names = [f"{number:03d}.png" for number in range(200)]
+    for number, name in enumerate(names):
+        put(tmp_path / "pictures", name, colour=(number, 0, 0))
+    (tmp_path / "pictures" / names[150]).write_bytes(b"")
+    one = prepared(tmp_path / "pictures", tmp_path, skip_unreadable=True)
+    assert prepared(tmp_path / "pictures", tmp_path, threads=2, skip_unreadable=True) == one
+    assert one.ids == [*names[:150], *names[151:]]
+    assert [int(np.asarray(one.image(position))[0, 0, 0]) for position in (0, 149, 150)] == [0, 149, 151]

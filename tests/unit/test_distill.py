@@ -14,13 +14,13 @@ from tests.unit.conftest import ends
 from wecolora import distill as module
 from wecolora import vit
 from wecolora.cache import CacheReader, write_shard
-from wecolora.datasets import prepare_folder
+from wecolora.datasets import prepare
 from wecolora.distill import distill, start, update_windows
 from wecolora.errors import BadInput
 from wecolora.images import read_index
 from wecolora.methods import METHODS
 from wecolora.objectives import start_student
-from wecolora.recipes import CacheRecipe
+from wecolora.recipes import CacheRecipe, Folder
 from wecolora.resume import ResumeFile
 from wecolora.sources import CachedSource, OnlineSource, prefetched
 from wecolora.subset import read_subset, write_subset
@@ -459,7 +459,8 @@ def test_a_student_is_distilled_from_unlabelled_files(tiny_teacher, distill_reci
         (tmp_path / "in" / "any").mkdir(parents=True, exist_ok=True)
         picture = Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8))
         picture.save(tmp_path / "in" / ("any" if number % 2 else ".") / f"{number}.png")
-    prepare_folder("bare", tmp_path / "in", tmp_path / "index.parquet")
+    folder = Folder(label="", source="folder", root=str(tmp_path / "in"))
+    prepare("bare", folder, tmp_path / "index.parquet", tmp_path / "report.json")
     index = read_index(tmp_path / "index.parquet")
     assert index.classes == [] and index.labels == [[]] * 12
     write_subset(index, 0, "balanced", tmp_path / "subset.parquet")

@@ -43,6 +43,12 @@ def _is_text(node: Any) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
+def path_of(module: str) -> Path:
+    """The file of a module of the package; a module may be a package itself."""
+    path = PACKAGE / module.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
 def code_digest(*sources: str) -> str:
     """32 hex digits that change with the code, and not with comments, docstrings or layout."""
     trees = [canonical(ast.parse(source)) for source in sources]
@@ -54,7 +60,7 @@ DATA = {"published": "paper_results.csv", "report": "report.html.j2"}
 
 
 def stage_digest(stage: str) -> str:
-    code = code_digest(*((PACKAGE / f"{module}.py").read_text(encoding="utf-8") for module in MODULES[stage]))
+    code = code_digest(*(path_of(module).read_text(encoding="utf-8") for module in MODULES[stage]))
     data = "".join((PACKAGE / DATA[module]).read_text(encoding="utf-8") for module in MODULES[stage] if module in DATA)
     return hashlib.sha256((code + data).encode()).hexdigest()[:32] if data else code
 
@@ -78,7 +84,7 @@ def complaint(stage: str, recorded: dict[str, Any] | None, now: dict[str, Any]) 
         )
     if now["revision"] > recorded["revision"]:
         return f"Stage {stage}: revision {now['revision']} is not recorded yet: {COMMAND}"
-    modules = ", ".join(f"wecolora/{module}.py" for module in MODULES.get(stage, []))
+    modules = ", ".join(str(path_of(module).relative_to(PACKAGE.parent)) for module in MODULES.get(stage, []))
     return (
         f"The code of stage {stage} changed ({modules}), and its revision is still {now['revision']}.\n"
         f"If a number that it makes can change, raise the stage's revision in wecolora/revisions.py, {then}\n"
@@ -116,11 +122,13 @@ def test_the_record_has_the_stages_that_there_are():
 def imported(module: str) -> set[str]:
     """The modules of the package that a module imports, anywhere in it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path_of(module).read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module == "wecolora":
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wecolora."):
-            found.add(str(node.module).removeprefix("wecolora."))
+            parent = str(node.module).removeprefix("wecolora.")
+            within = {f"{parent}.{name.name}" for name in node.names}
+            found |= {parent} | {name for name in within if path_of(name).exists()}
         elif isinstance(node, ast.Import):
             found |= {name.name.removeprefix("wecolora.") for name in node.names if name.name.startswith("wecolora.")}
     return found
@@ -208,7 +216,7 @@ def test_a_change_of_code_changes_the_digest(change):
 
 @pytest.mark.parametrize("module", sorted({module for modules in MODULES.values() for module in modules}))
 def test_a_comment_and_a_docstring_in_every_real_module_leave_its_digest(module):
-    source = (PACKAGE / f"{module}.py").read_text(encoding="utf-8")
+    source = path_of(module).read_text(encoding="utf-8")
     digest = code_digest(source)
     assert code_digest(source.replace('"""', '"""Edited. ', 1) + "\n# a comment\n") == digest
     assert code_digest(source + "\nEDITED = 1\n") != digest

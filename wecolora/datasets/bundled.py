@@ -1,0 +1,19 @@
+"""Sets that are drawn from pictures of installed packages (wecolora/bundled.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wecolora.bundled import BUNDLED
+from wecolora.datasets.listing import Entry, Listing
+from wecolora.recipes import Bundled
+
+
+def listing(name: str, data: Bundled) -> Listing:
+    """The images that are drawn, in their order."""
+    drawn = BUNDLED[data.bundled](data.train, data.test, data.seed)
+    entries = [
+        Entry(f"{data.bundled}/{number:06d}", "images.npy", tuple(labels), split, offset=number)
+        for number, (labels, split) in enumerate(zip(drawn.labels, drawn.split, strict=True))
+    ]
+    return Listing(Path(), drawn.classes, entries, multilabel=data.bundled == "tags", pixels=drawn.images)
