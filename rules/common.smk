@@ -28,3 +28,14 @@ wildcard_constraints:
     dataset="[a-z0-9_]+",
     artifact="[a-z0-9_]+",
     shard=r"\d+",
+
+
+# On a cluster these are made where Snakemake runs: seconds each, too little for a job.
+localrules:
+    subset,
+    table,
+    figure,
+    claims,
+    collect,
+    resolved_config,
+    report,
