@@ -22,7 +22,7 @@ from timm.models.vision_transformer import VisionTransformer
 from wecolora.errors import BadInput
 from wecolora.recipes import FetchRecipe
 from wecolora.timm_models import HUB_FILES, lookup
-from wecolora.vit import build
+from wecolora.vit import build, mismatch
 
 
 def download(name: str) -> Path:
@@ -31,10 +31,16 @@ def download(name: str) -> Path:
     config = get_pretrained_cfg(name)
     assert config is not None and config.hf_hub_id  # as the table says (TimmModel.elsewhere)
     repository, _, revision = config.hf_hub_id.partition("@")
+    reason, unreachable = "", False
     for file in HUB_FILES:
         try:
-            return Path(hf_hub_download(repository, file, revision=revision or None, library_name="timm"))
-        except (EntryNotFoundError, LocalEntryNotFoundError) as error:
+            found = hf_hub_download(
+                repository, file, revision=revision or None, library_name="timm", local_files_only=unreachable
+            )
+            return Path(found)
+        except LocalEntryNotFoundError as error:  # not in the cache, and the hub was not reached or not asked
+            reason, unreachable = reason or str(error), True
+        except EntryNotFoundError as error:
             reason = str(error)
         except Exception as error:  # whatever the network and its libraries raise
             reason = str(error) or type(error).__name__
@@ -84,8 +90,8 @@ def fetched(recipe: FetchRecipe, path: str | Path) -> VisionTransformer:
             fc_norm=shape.fc_norm,
         )
     except (RuntimeError, KeyError, ValueError, AssertionError, AttributeError, TypeError) as error:
-        reason = str(error).split("\n\t", 1)[-1].split("\n")[0].rstrip(".")
-        raise BadInput(f"{path}: does not fit timm's {recipe.timm}: {reason}; give that model's weights.") from error
+        why = mismatch(error)
+        raise BadInput(f"{path}: does not fit timm's {recipe.timm}: {why}; give that model's weights.") from error
     assert isinstance(model, VisionTransformer)
     names = set(model.state_dict())
     # timm loads SigLIP without its pooling, and then forgives whatever else is missing.

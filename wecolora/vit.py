@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -78,9 +79,14 @@ def load(
     try:
         model.load_state_dict(stored)
     except RuntimeError as error:
-        reason = str(error).split("\n\t", 1)[-1].split("\n")[0]
-        raise BadInput(f"{weights}: does not fit the architecture {architecture}: {reason}") from error
+        raise BadInput(f"{weights}: does not fit the architecture {architecture}: {mismatch(error)}") from error
     return model.requires_grad_(False).eval()
+
+
+def mismatch(error: Exception) -> str:
+    """What load_state_dict, or what comes before it, complains of first."""
+    reason = str(error).split("\n\t", 1)[-1].split("\n")[0].strip(" .")
+    return re.sub('", ".*', '" and more', reason)
 
 
 def load_student(architecture: dict[str, Any], weights: str | Path) -> VisionTransformer:
