@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,12 @@ import numpy as np
 import torch
 import xxhash
 
+from wecolora.decoder import Decoder
 from wecolora.errors import BadInput
 from wecolora.files import atomic_write
 from wecolora.images import Index
 from wecolora.recipes import CacheRecipe
-from wecolora.views import apply_view, draw_view
+from wecolora.views import apply_view, draw_view, room
 from wecolora.vit import VisionTransformer, normalise, tokens_before_norm
 
 
@@ -36,9 +39,9 @@ def software() -> dict[str, str]:
 
 def view_pixels(index: Index, position: int, numbers: Iterable[int], seed: int, size: int) -> np.ndarray:
     """(views, size, size, 3) uint8: the wanted views of one image, which is decoded once."""
-    image = index.image(position)
-    views = (draw_view(seed, index.ids[position], number, *image.size) for number in numbers)
-    return np.stack([apply_view(image, view, size) for view in views])
+    picture = index.picture(position, partial(room, size=size))
+    views = (draw_view(seed, index.ids[position], number, picture.width, picture.height) for number in numbers)
+    return np.stack([apply_view(picture, view, size) for view in views])
 
 
 @torch.no_grad()
@@ -52,15 +55,20 @@ def write_shard(
     device: str = "cpu",
     batch: int = 256,
     progress: Callable[[int], None] = lambda done: None,
+    workers: int = 0,
 ) -> None:
-    """Record ``recipe.views`` views of the images at these positions of the index. The file appears when whole."""
+    """Record ``recipe.views`` views of the images at these positions of the index, which ``workers`` processes decode
+    (see Decoder). The file appears when whole."""
     size, views = recipe.architecture.img_size, recipe.views
     n, tokens, width = len(positions), recipe.architecture.tokens, recipe.architecture.embed_dim
     teacher = teacher.to(device)
     images = max(1, batch // views)
+    pixels_of = partial(view_pixels, index, numbers=range(views), seed=recipe.seed, size=size)
+    decoder = Decoder(pixels_of, workers, device)
+    parts = [positions[start : start + images] for start in range(0, n, images)]
     with atomic_write(path) as temporary:
         try:
-            with h5py.File(temporary, "w") as file:
+            with h5py.File(temporary, "w") as file, ThreadPoolExecutor(1) as pool:
                 token_set = file.create_dataset("tokens", (n, views, tokens, width), np.float16)
                 crop_set = file.create_dataset("crops", (n, views, size, size, 3), np.uint8)
                 checksums = file.create_dataset("checksum", (n, views), np.uint64)
@@ -68,26 +76,48 @@ def write_shard(
                 file.attrs["recipe"] = json.dumps(recipe.of_all_shards(), sort_keys=True)
                 file.attrs["teacher_sha256"] = teacher_sha256
                 file.attrs["software"] = json.dumps(software(), sort_keys=True)
-                for start in range(0, n, images):
-                    part = positions[start : start + images]
-                    crops = np.stack([view_pixels(index, p, range(views), recipe.seed, size) for p in part])
-                    inputs = normalise(torch.from_numpy(crops).flatten(0, 1).to(device), recipe.mean, recipe.std)
-                    out = tokens_before_norm(teacher, inputs).to(torch.float16).cpu().numpy()
+
+                def write(start: int, crops: np.ndarray, arriving: Callable[[], np.ndarray]) -> None:
+                    out = arriving().reshape(len(crops), views, tokens, width)
                     if not np.isfinite(out).all():
                         raise BadInput(
                             f"{path}: the tokens of teacher {recipe.teacher} overflow float16 or are no number."
                         )
-                    out = out.reshape(len(part), views, tokens, width)
-                    rows = slice(start, start + len(part))
+                    rows = slice(start, start + len(crops))
                     crop_set[rows], token_set[rows] = crops, out
                     checksums[rows] = [
                         [_checksum(c, t) for c, t in zip(*pair, strict=True)] for pair in zip(crops, out, strict=True)
                     ]
-                    progress(start + len(part))
+                    progress(start + len(crops))
+
+                writing: Future[None] | None = None
+                for number, crops in enumerate(decoder(parts)):
+                    inputs = normalise(crops.flatten(0, 1).to(device, non_blocking=True), recipe.mean, recipe.std)
+                    arriving = _copied(tokens_before_norm(teacher, inputs).to(torch.float16))
+                    if writing is not None:  # one batch is written while the teacher works on the next
+                        writing.result()
+                    writing = pool.submit(write, number * images, crops.numpy(), arriving)
+                if writing is not None:
+                    writing.result()
         except OSError as error:
             raise BadInput(
                 f"{path}: the cache shard cannot be written ({error}); free disk space and run again."
             ) from error
+
+
+def _copied(tensor: torch.Tensor) -> Callable[[], np.ndarray]:
+    """A function that waits for a copy of the tensor in main memory, which the device makes before its next work."""
+    copy = tensor.to("cpu", non_blocking=True)
+    if not tensor.is_cuda:
+        return copy.numpy
+    made = torch.cuda.Event()
+    made.record()
+
+    def wait() -> np.ndarray:
+        made.synchronize()
+        return copy.numpy()
+
+    return wait
 
 
 def _checksum(crop: np.ndarray, tokens: np.ndarray) -> int:
@@ -160,21 +190,26 @@ class CacheReader:
             ) from error
         return _Shard(path, maps[0], maps[1], checksum, np.zeros(checksum.shape, bool))
 
-    def read(self, rows: Sequence[int], view: int) -> tuple[np.ndarray, np.ndarray]:
-        """(crops (n, size, size, 3) uint8, tokens (n, tokens, width) float16) of these images in one view."""
+    def read(self, rows: Sequence[int], view: int, tokens: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """(crops (n, size, size, 3) uint8, tokens (n, tokens, width) float16) of these images in one view; without
+        ``tokens``, which are then read for the checksum alone, none (0, tokens, width)."""
         first = self.shards[0]
         crops = np.empty((len(rows), *first.crops.shape[2:]), np.uint8)
-        tokens = np.empty((len(rows), *first.tokens.shape[2:]), np.float16)
+        grids = np.empty((len(rows) if tokens else 0, *first.tokens.shape[2:]), np.float16)
         wanted = np.asarray(rows)
         owners = np.searchsorted(self.starts, wanted, side="right") - 1
-        places = zip(owners.tolist(), (wanted - self.starts[owners]).tolist(), strict=True)
-        for crop, grid, (owner, row) in zip(crops, tokens, places, strict=True):
+        for place, (owner, row) in enumerate(
+            zip(owners.tolist(), (wanted - self.starts[owners]).tolist(), strict=True)
+        ):
             shard = self.shards[owner]
             digest = None if shard.verified[row, view] else xxhash.xxh3_64()
-            for copy, recorded in ((crop, shard.crops), (grid, shard.tokens)):
-                copy[...] = recorded[row, view]
+            for kept, recorded in ((crops, shard.crops), (grids, shard.tokens)):
+                part = recorded[row, view]
+                if len(kept):
+                    kept[place] = part
+                    part = kept[place]
                 if digest is not None:
-                    digest.update(copy.data)  # while the processor's cache holds it
+                    digest.update(part.data)  # while the processor's cache holds it
             if digest is not None:
                 if digest.intdigest() != shard.checksum[row, view]:
                     raise BadInput(
@@ -182,7 +217,7 @@ class CacheReader:
                         "the recorded bytes have changed (checksum); delete the file to record it again."
                     )
                 shard.verified[row, view] = True
-        return crops, tokens
+        return crops, grids
 
 
 def _map(path: str, dataset: h5py.Dataset) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wecolora.decoder import Decoder
 from wecolora.errors import BadInput
 from wecolora.files import atomic_write
 from wecolora.images import Index
@@ -20,21 +22,30 @@ SPLITS = ("train", "test")
 
 @torch.no_grad()
 def extract(
-    forward: Callable[[Tensor], Tensor], index: Index, positions: list[int], size: int, batch: int = 256
+    forward: Callable[[Tensor], Tensor], decoder: Decoder, positions: list[int], batch: int = 256
 ) -> Iterator[np.ndarray]:
-    """Batches of features (n, width) float32; ``forward`` takes pixels (n, size, size, 3) uint8."""
-    for start in range(0, len(positions), batch):
-        pixels = torch.from_numpy(index.pixels(positions[start : start + batch], size))
+    """Batches of features (n, width) float32 of the pixels that the decoder makes of these positions; ``forward`` takes
+    pixels (n, size, size, 3) uint8."""
+    for pixels in decoder(positions[start : start + batch] for start in range(0, len(positions), batch)):
         yield forward(pixels).float().cpu().numpy()
 
 
 def write_features(
-    path: str | Path, forward: Callable[[Tensor], Tensor], index: Index, size: int, width: int, weights_sha256: str
+    path: str | Path,
+    forward: Callable[[Tensor], Tensor],
+    index: Index,
+    size: int,
+    width: int,
+    weights_sha256: str,
+    device: str = "cpu",
+    workers: int = 0,
 ) -> None:
     """One row an image of each split: ``<split>/features`` float32, ``/targets``, ``/ids``; attributes: the data set,
-    its classes and the sha256 of the model's weights."""
+    its classes and the sha256 of the model's weights. The images are decoded by ``workers`` processes (see Decoder) for
+    that device."""
     if not index.classes:
         raise BadInput(f"data set {index.name}: has no labels to probe; use it as the corpus only.")
+    decoder = Decoder(partial(index.crop, size=size), workers, device)
     with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(dataset=index.name, classes=index.classes, weights_sha256=weights_sha256)
         for split in SPLITS:
@@ -47,7 +58,7 @@ def write_features(
             group.create_dataset("ids", data=[index.ids[p] for p in positions], dtype=h5py.string_dtype())
             rows = group.create_dataset("features", (len(positions), width), np.float32)
             start = 0
-            for part in extract(forward, index, positions, size):
+            for part in extract(forward, decoder, positions):
                 if not np.isfinite(part).all():
                     raise BadInput(f"data set {index.name}: a feature is no number; the student is broken.")
                 rows[start : start + len(part)] = part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
@@ -24,6 +24,7 @@ _META = b"wecolora"
 _COLUMNS = ("id", "path", "offset", "labels", "split", "size", "digest")
 
 
+Room = Callable[[int, int], float]
 # Pillow's own limit between a warning and none: as RGB, a quarter of a gigabyte.
 MAX_PIXELS = 89_478_485
 
@@ -78,28 +79,54 @@ class Index:
 
     def image(self, position: int) -> Image.Image:
         """The picture at a position, as RGB; BadInput, with its name, where it cannot be read (see decode)."""
+        return self.picture(position).image
+
+    def picture(self, position: int, room: Room = lambda width, height: 1) -> Picture:
+        """The same, perhaps reduced (see open_picture)."""
         path, offset, size = Path(self.root) / self.paths[position], self.offsets[position], self.sizes[position]
         if path.suffix == ".npy":
-            return Image.fromarray(_rows_of(str(path))[offset])
+            image = Image.fromarray(_rows_of(str(path))[offset])
+            return Picture(image, *image.size)
         name = f"{path}, image {self.ids[position]}" if size else str(path)
         source = _part(path, offset, size, name) if size else path
-        return decode(source, f"{name} (data set {self.name})")
+        return open_picture(source, f"{name} (data set {self.name})", room)
 
     def pixels(self, positions: Sequence[int], size: int) -> np.ndarray:
-        """(n, size, size, 3) uint8, without augmentation: as they are where they fit, else resized to size * 256 / 224
-        on the shorter side (bicubic) and centre-cropped."""
-        return np.stack([centre_crop(self.image(position), size) for position in positions])
+        """(n, size, size, 3) uint8, without augmentation (see crop)."""
+        return np.stack([self.crop(position, size) for position in positions])
+
+    def crop(self, position: int, size: int) -> np.ndarray:
+        """(size, size, 3) uint8, without augmentation: as it is where it fits, else resized to size * 256 / 224 on the
+        shorter side (bicubic) and centre-cropped."""
+        return centre_crop(self.picture(position, lambda width, height: min(width, height) / _shorter(size)), size)
 
 
-def centre_crop(image: Image.Image, size: int) -> np.ndarray:
+@dataclass(frozen=True)
+class Picture:
+    """An RGB image, upright, of ``width`` x ``height`` pixels, of which ``image`` holds 1 / ``scale`` in each direction
+    (rounded up)."""
+
+    image: Image.Image
+    width: int
+    height: int
+    scale: int = 1
+
+
+def centre_crop(picture: Picture, size: int) -> np.ndarray:
     """The evaluation transform of the paper's probes (Resize 256, CenterCrop 224), scaled to ``size``."""
-    if image.size != (size, size):
-        scale = round(size * 256 / 224) / min(image.size)
-        width, height = (max(size, round(side * scale)) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    image, full = picture.image, (picture.width, picture.height)
+    if full != (size, size):
+        scale = _shorter(size) / min(full)
+        width, height = (max(size, round(side * scale)) for side in full)
+        box = (0, 0, picture.width / picture.scale, picture.height / picture.scale)
+        image = image.resize((width, height), Image.Resampling.BICUBIC, box)
         left, top = (width - size) // 2, (height - size) // 2
         image = image.crop((left, top, left + size, top + size))
     return np.asarray(image)
+
+
+def _shorter(size: int) -> int:
+    return round(size * 256 / 224)
 
 
 # Where the first row and the first column of a stored picture lie, by EXIF's number of it.
@@ -112,6 +139,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = {_UPRIGHT[number] for number in (5, 6, 7, 8)}
 
 
 def decode(source: bytes | str | Path, name: str) -> Image.Image:
@@ -122,14 +150,28 @@ def decode(source: bytes | str | Path, name: str) -> Image.Image:
     Raises BadInput, with ``name``, for whatever cannot be read whole, and for more than MAX_PIXELS (a decompression
     bomb).
     """
+    return open_picture(source, name, lambda width, height: 1).image
+
+
+def open_picture(source: bytes | str | Path, name: str, room: Room) -> Picture:
+    """As decode; and a JPEG file, which decodes sooner so, at 1/2, 1/4 or 1/8: ``room`` says of a width and a height,
+    in either order, how many times smaller the picture may be."""
     try:
         with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise ValueError(f"{opened.width * opened.height} pixels, more than {MAX_PIXELS}")
+            width, height = opened.size
+            if width * height > MAX_PIXELS:
+                raise ValueError(f"{width * height} pixels, more than {MAX_PIXELS}")
+            scale = 1
+            if opened.format in ("JPEG", "MPO"):
+                scale = next((each for each in (8, 4, 2) if each <= room(width, height)), 1)
+                opened.draft(None, (width // scale, height // scale))
             opened.load()
             turn = _UPRIGHT.get(_orientation(opened))
             image = _rgb(opened)
-            return image if turn is None else image.transpose(turn)
+        if turn is not None:
+            image = image.transpose(turn)
+        full = (height, width) if turn in _SIDEWAYS else (width, height)
+        return Picture(image, *full, scale)
     except UnidentifiedImageError:
         reason = "no picture of a known format"
     except Exception as error:  # whatever Pillow makes of a damaged file: it has no class for all of it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from wecolora.cache import CacheReader, view_pixels
+from wecolora.decoder import Decoder
 from wecolora.images import Index
 from wecolora.vit import VisionTransformer, normalise, tokens_before_norm
 
@@ -20,24 +22,30 @@ Triple = tuple[float, float, float]
 class Source(Protocol):
     """Images in subset order, any of them in any view."""
 
-    def batch(self, rows: Sequence[int], view: int) -> tuple[Tensor, Tensor]:
-        """(pixels (n, size, size, 3) uint8, teacher tokens before the final norm (n, tokens, width) float)."""
+    def batches(self, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """For the rows of each batch, in order: (pixels (n, size, size, 3) uint8, teacher tokens before the final norm
+        (n, tokens, width) float)."""
 
 
 class CachedSource:
-    """Reads both from a teacher cache."""
+    """Reads both from a teacher cache; or the pixels alone, for a method whose objective runs the teacher itself."""
 
-    def __init__(self, reader: CacheReader) -> None:
-        self.reader = reader
+    def __init__(self, reader: CacheReader, tokens: bool = True) -> None:
+        self.reader, self.tokens = reader, tokens
+
+    def batches(self, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows in batches:
+            yield self.batch(rows, view)
 
     def batch(self, rows: Sequence[int], view: int) -> tuple[Tensor, Tensor]:
-        crops, tokens = self.reader.read(rows, view)
+        """One batch."""
+        crops, tokens = self.reader.read(rows, view, self.tokens)
         return torch.from_numpy(crops), torch.from_numpy(tokens)
 
 
 class OnlineSource:
-    """Decodes the images and runs the teacher in every step: no disk, more compute. ``teacher`` None: gives pixels and
-    no tokens, for a method whose objective runs the teacher itself."""
+    """Decodes the images, in ``workers`` processes, and runs the teacher in every step: no disk, more compute.
+    ``teacher`` None: gives pixels and no tokens, for a method whose objective runs the teacher itself."""
 
     def __init__(
         self,
@@ -49,27 +57,38 @@ class OnlineSource:
         seed: int,
         size: int,
         device: str = "cpu",
+        workers: int = 0,
     ) -> None:
-        self.index, self.positions, self.teacher = index, positions, teacher and teacher.to(device)
-        self.mean, self.std, self.seed, self.size, self.device = mean, std, seed, size, device
+        self.positions, self.teacher = positions, teacher and teacher.to(device)
+        self.mean, self.std, self.device = mean, std, device
+        self._decoder = Decoder(partial(_one_view, index, seed, size), workers, device)
+
+    def batches(self, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
+        wanted = [[(self.positions[row], view) for row in rows] for rows in batches]
+        return map(self._with_tokens, self._decoder(wanted))
+
+    def batch(self, rows: Sequence[int], view: int) -> tuple[Tensor, Tensor]:
+        """One batch."""
+        return next(self.batches([rows], view))
 
     @torch.no_grad()
-    def batch(self, rows: Sequence[int], view: int) -> tuple[Tensor, Tensor]:
-        crops = [view_pixels(self.index, self.positions[row], [view], self.seed, self.size)[0] for row in rows]
-        pixels = torch.from_numpy(np.stack(crops)).to(self.device)
+    def _with_tokens(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        pixels = pixels.to(self.device, non_blocking=True)
         if self.teacher is None:
             return pixels, torch.empty(0)
         return pixels, tokens_before_norm(self.teacher, normalise(pixels, self.mean, self.std))
 
 
+def _one_view(index: Index, seed: int, size: int, wanted: tuple[int, int]) -> np.ndarray:
+    position, view = wanted
+    return view_pixels(index, position, [view], seed, size)[0]
+
+
 def prefetched(source: Source, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches in order, the next one read while the caller works on the last."""
+    coming = source.batches(batches, view)
     with ThreadPoolExecutor(1) as pool:
-        waiting = None
-        for rows in batches:
-            following = pool.submit(source.batch, rows, view)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = following
-        if waiting is not None:
-            yield waiting.result()
+        waiting = pool.submit(next, coming, None)
+        while (batch := waiting.result()) is not None:
+            waiting = pool.submit(next, coming, None)
+            yield batch

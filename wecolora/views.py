@@ -13,6 +13,8 @@ import numpy as np
 import xxhash
 from PIL import Image
 
+from wecolora.images import Picture
+
 SCALE = (0.2, 1.0)
 RATIO = (3 / 4, 4 / 3)
 
@@ -45,9 +47,18 @@ def draw_view(seed: int, image_id: str, number: int, width: int, height: int) ->
     return View((width - w) // 2, (height - h) // 2, w, h, flip)
 
 
-def apply_view(image: Image.Image, view: View, size: int) -> np.ndarray:
+def room(width: int, height: int, size: int) -> float:
+    """How many times smaller an image may be decoded, so that not even the smallest box is enlarged to ``size``: a
+    function of the image alone, so that a view's pixels are those of no other view's making."""
+    return min(width, height, math.sqrt(SCALE[0] * RATIO[0] * width * height)) / size
+
+
+def apply_view(picture: Picture, view: View, size: int) -> np.ndarray:
     """The view's pixels: (size, size, 3) uint8."""
-    box = (view.left, view.top, view.left + view.width, view.top + view.height)
-    # Not resize(box=box), whose filter also reads pixels around the box.
-    crop = image.crop(box).resize((size, size), Image.Resampling.BICUBIC)
+    left, top = view.left / picture.scale, view.top / picture.scale
+    right, bottom = left + view.width / picture.scale, top + view.height / picture.scale
+    # The filter of resize(box=box) also reads pixels around the box: cut first, at the next whole pixels.
+    x, y = math.floor(left), math.floor(top)
+    cut = picture.image.crop((x, y, math.ceil(right), math.ceil(bottom)))
+    crop = cut.resize((size, size), Image.Resampling.BICUBIC, (left - x, top - y, right - x, bottom - y))
     return np.asarray(crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if view.flip else crop)

@@ -145,9 +145,10 @@ def online_source(tiny_teacher, unlabelled_index, distill_recipe):
             super().__init__(*arguments)
             self.calls = []
 
-        def batch(self, rows, view):
-            self.calls.append((list(rows), view))
-            return super().batch(rows, view)
+        def batches(self, batches, view):
+            for rows in batches:
+                self.calls.append((list(rows), view))
+                yield from super().batches([rows], view)
 
     recipe = distill_recipe()
     positions = range(len(unlabelled_index.ids))[::-1]

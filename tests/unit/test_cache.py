@@ -68,7 +68,7 @@ def test_crops_are_the_views(array_index, shard, recipe):
         assert crops.dtype == np.uint8 and crops.shape == (5, 16, 16, 3)
         for crop, position in zip(crops, POSITIONS, strict=True):
             view = draw_view(3, f"coarse/{position:02d}", number, 24, 20)
-            np.testing.assert_array_equal(crop, apply_view(array_index.image(position), view, 16))
+            np.testing.assert_array_equal(crop, apply_view(array_index.picture(position), view, 16))
 
 
 def test_tokens_are_the_teachers_last_block_in_fp16(array_index, shard, recipe, tiny_teacher):
@@ -140,7 +140,7 @@ def test_view_pixels_are_of_the_numbers_asked_for(array_index):
     several = view_pixels(array_index, 4, [3, 0, 3], 9, 16)
     for found, number in zip(several, (3, 0, 3), strict=True):
         view = draw_view(9, "coarse/04", number, 24, 20)
-        np.testing.assert_array_equal(found, apply_view(array_index.image(4), view, 16))
+        np.testing.assert_array_equal(found, apply_view(array_index.picture(4), view, 16))
 
 
 # Reading
@@ -198,6 +198,18 @@ def test_a_large_batch_is_the_same_as_its_images_one_by_one(recipe, shards):
     single = [reader.read([row], 1) for row in range(8)]
     np.testing.assert_array_equal(crops, np.concatenate([single[row][0] for row in rows]))
     np.testing.assert_array_equal(tokens, np.concatenate([single[row][1] for row in rows]))
+
+
+def test_crops_are_read_and_checked_without_their_tokens(recipe, shards):
+    rows = [7, 0, 5, 4, 5]
+    reader = CacheReader(shards, recipe.of_all_shards(), SHA)
+    for _ in range(2):  # the first time with the checksum
+        crops, tokens = reader.read(rows, 1, tokens=False)
+        assert tokens.shape == (0, 5, 32)
+        np.testing.assert_array_equal(crops, CacheReader(shards, recipe.of_all_shards(), SHA).read(rows, 1)[0])
+    flip(shards[0], place(shards[0], "tokens", 3, 1))
+    with pytest.raises(BadInput, match="checksum"):
+        CacheReader(shards, recipe.of_all_shards(), SHA).read([3], 1, tokens=False)
 
 
 def test_what_is_read_is_the_callers_own(recipe, shard):

@@ -1,6 +1,7 @@
 """Features: one row an image, equal to the model's own, and files that are refused."""
 
 import dataclasses
+from functools import partial
 
 import h5py
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from wecolora import vit
+from wecolora.decoder import Decoder
 from wecolora.errors import BadInput
 from wecolora.features import extract, read_features, write_features
 from wecolora.images import Index
@@ -59,7 +61,8 @@ def test_each_image_has_the_row_that_timm_computes_for_it(index, forward, images
 
 
 def test_the_size_of_a_batch_changes_no_row(index, forward):
-    rows = [np.concatenate(list(extract(forward, index, list(range(9)), 16, batch))) for batch in (1, 4, 9, 100)]
+    decoder = Decoder(partial(index.crop, size=16))
+    rows = [np.concatenate(list(extract(forward, decoder, list(range(9)), batch))) for batch in (1, 4, 9, 100)]
     assert all(part.shape == (9, 32) for part in rows)
     for part in rows[1:]:
         np.testing.assert_allclose(part, rows[0], rtol=1e-4, atol=1e-5)
@@ -73,6 +76,7 @@ def test_more_images_than_one_batch_are_all_stored_in_order(index, tmp_path):
         offsets=[number % 9 for number in range(600)],
         labels=[[0]] * 600,
         split=["train"] * 590 + ["test"] * 10,
+        sizes=[0] * 600,
     )
     seen = iter(range(600))
 

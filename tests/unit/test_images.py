@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from wecolora.errors import BadInput
-from wecolora.images import Index, centre_crop, read_index, write_index
+from wecolora.images import Index, Picture, decode, read_index, write_index
+from wecolora.images import centre_crop as crop_of
 
 
 def smooth(width, height, seed=0):
     """A picture in which resampling matters, but not wildly."""
     coarse = np.random.default_rng(seed).integers(0, 256, (9, 11, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def centre_crop(image, size):
+    return crop_of(Picture(image, *image.size), size)
 
 
 def file_index(folder, name):
@@ -229,11 +235,264 @@ def test_a_broken_chunk_of_a_png_is_refused(tmp_path):
         file_index(tmp_path, "a.png").image(0)
 
 
-def test_a_picture_too_large_to_be_one_is_refused(tmp_path, monkeypatch):
-    smooth(300, 200).save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
-    with pytest.raises(BadInput, match=r"a\.png.*60000 pixels"):
+# Between Pillow's warning and its error, and beyond both.
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("size", [(10_000, 9_000), (30_000, 30_000)])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, size, monkeypatch):
+    Image.new("1", size).save(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size < 150_000
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("it was decoded"))
+    with pytest.raises(BadInput, match=rf"a\.png.*{size[0] * size[1]} pixels"):
         file_index(tmp_path, "a.png").image(0)
+
+
+def test_the_largest_allowed_picture_is_read(tmp_path, monkeypatch):
+    smooth(300, 200).save(tmp_path / "a.png")
+    monkeypatch.setattr("wecolora.images.MAX_PIXELS", 60_000)
+    assert file_index(tmp_path, "a.png").image(0).size == (300, 200)
+    monkeypatch.setattr("wecolora.images.MAX_PIXELS", 59_999)
+    with pytest.raises(BadInput, match=r"a\.png.*60000 pixels, more than 59999"):
+        file_index(tmp_path, "a.png").image(0)
+
+
+# Odd pictures
+
+RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
+
+
+def corners(mode="RGB", colours=(RED, GREEN, WHITE, (0, 0, 0)), side=8):
+    """A picture of four squares: top left, top right, bottom left, bottom right."""
+    picture = Image.new(mode, (2 * side, 2 * side))
+    for number, colour in enumerate(colours):
+        picture.paste(
+            colour, (number % 2 * side, number // 2 * side, (number % 2 + 1) * side, (number // 2 + 1) * side)
+        )
+    return picture
+
+
+def palette(**options):
+    picture = corners("P", (0, 1, 2, 3))
+    picture.putpalette([*RED, *GREEN, *WHITE, 0, 0, 0])
+    return picture, {"format": "PNG", **options}
+
+
+def sixteen(dtype, suffix):
+    values = np.repeat(np.repeat(np.array([[0, 257 * 100], [257 * 200 + 128, 65535]]), 8, 0), 8, 1)
+    return Image.fromarray(values.astype(dtype)), {"format": suffix}
+
+
+GREYS = [(0,) * 3, (100,) * 3, (200,) * 3, (255,) * 3]
+ODD = {
+    "grey": ((corners("L", (0, 100, 200, 255)), {"format": "PNG"}), GREYS),
+    "grey and alpha": ((corners("LA", ((0, 255), (100, 255), (0, 0), (255, 255))), {"format": "PNG"}), [
+        (0,) * 3, (100,) * 3, WHITE, WHITE
+    ]),
+    "bits": ((corners("1", (0, 1, 1, 0)), {"format": "PNG"}), [(0,) * 3, WHITE, WHITE, (0,) * 3]),
+    "palette": (palette(), [RED, GREEN, WHITE, (0, 0, 0)]),
+    "palette with a transparent colour": (palette(transparency=3), [RED, GREEN, WHITE, WHITE]),
+    "GIF": (palette(format="GIF"), [RED, GREEN, WHITE, (0, 0, 0)]),
+    "alpha": ((corners("RGBA", ((*RED, 255), (*GREEN, 255), (9, 9, 9, 0), (255, 0, 0, 128))), {"format": "PNG"}), [
+        RED, GREEN, WHITE, (255, 127, 127)
+    ]),
+    "a transparent colour": ((corners(), {"format": "PNG", "transparency": GREEN}), [RED, WHITE, WHITE, (0, 0, 0)]),
+    "CMYK": ((corners("CMYK", ((0, 255, 255, 0), (255, 0, 255, 0), (0,) * 4, (0, 0, 0, 255))), {"format": "TIFF"}), [
+        RED, GREEN, WHITE, (0, 0, 0)
+    ]),
+    "16 bits, PNG": (sixteen(np.uint16, "PNG"), GREYS),
+    "16 bits, TIFF": (sixteen(np.uint16, "TIFF"), GREYS),
+    "16 bits, big-endian": (sixteen(">u2", "TIFF"), GREYS),
+    "16 bits in 32": (sixteen(np.int32, "TIFF"), GREYS),
+    "WebP": ((corners(), {"format": "WEBP", "lossless": True}), [RED, GREEN, WHITE, (0, 0, 0)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["picture.jpg", "picture", "bîldchen 图 (1).tar", "a.PNG"])
+@pytest.mark.parametrize("kind", ODD)
+def test_an_odd_picture_comes_as_what_one_sees(tmp_path, kind, name):
+    """Whatever its name says. Colours by hand: a corner each."""
+    (picture, options), colours = ODD[kind]
+    picture.save(tmp_path / name, **options)
+    found = file_index(tmp_path, name).image(0)
+    assert found.mode == "RGB" and found.size == (16, 16)
+    pixels = np.asarray(found).astype(int)
+    for square, colour in zip((pixels[:8, :8], pixels[:8, 8:], pixels[8:, :8], pixels[8:, 8:]), colours, strict=True):
+        assert np.abs(square - colour).max() <= 1, (kind, square[0, 0])
+
+
+@pytest.mark.parametrize("orientation", range(1, 10))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP", "MPO"])
+def test_a_picture_is_turned_as_its_exif_says(tmp_path, orientation, form):
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation  # 9 is none
+    smooth(40, 24).save(tmp_path / "a", form, exif=exif)
+    with Image.open(tmp_path / "a") as stored:
+        wanted = ImageOps.exif_transpose(stored).convert("RGB")
+    picture = file_index(tmp_path, "a").picture(0)
+    np.testing.assert_array_equal(np.asarray(picture.image), np.asarray(wanted))
+    assert (picture.width, picture.height) == wanted.size == ((24, 40) if 5 <= orientation <= 8 else (40, 24))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_damaged_exif_beside_a_whole_picture_is_passed_over(tmp_path):
+    smooth(40, 24).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff broken")
+    assert file_index(tmp_path, "a.jpg").image(0).size == (40, 24)
+
+
+@pytest.mark.parametrize(
+    ("picture", "said"),
+    [
+        (Image.fromarray(np.full((4, 4), 0.5, np.float32)), "floating-point"),
+        (Image.fromarray(np.full((4, 4), 70_000, np.int32)), "more than 16 bits"),
+    ],
+)
+def test_pixels_of_no_known_range_are_refused(tmp_path, picture, said):
+    picture.save(tmp_path / "a.tif")
+    with pytest.raises(BadInput, match=rf"a\.tif.*{said}"):
+        file_index(tmp_path, "a.tif").image(0)
+
+
+@pytest.mark.parametrize("source", [b"", b"no picture", "missing.png"])
+def test_what_is_no_picture_is_one_sentence(source):
+    with pytest.raises(BadInput) as caught:
+        decode(source, "the third of them")
+    assert str(caught.value).startswith("the third of them: cannot be read as an image (")
+    assert " object at " not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 200)])
+def test_tiny_and_long_pictures_have_crops_and_views(tmp_path, size):
+    from wecolora.cache import view_pixels
+
+    smooth(*size).save(tmp_path / "a.jpg")
+    index = file_index(tmp_path, "a.jpg")
+    assert index.pixels([0], 32).shape == (1, 32, 32, 3)
+    assert view_pixels(index, 0, range(3), 0, 32).shape == (3, 32, 32, 3)
+
+
+# Pictures inside larger files
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """An index of three pictures in one tar file, and their bytes."""
+    import tarfile
+
+    contents = []
+    for number, form in enumerate(("PNG", "JPEG", "WEBP")):
+        file = io.BytesIO()
+        smooth(30 + number, 20, number).save(file, form)
+        contents.append(file.getvalue())
+    with tarfile.open(tmp_path / "all.tar", "w") as tar:
+        for number, content in enumerate(contents):
+            about = tarfile.TarInfo(f"inside/{number}")
+            about.size = len(content)
+            tar.addfile(about, io.BytesIO(content))
+    with tarfile.open(tmp_path / "all.tar") as tar:
+        offsets = [member.offset_data for member in tar]
+    names = [f"inside/{number}" for number in range(3)]
+    sizes = [len(content) for content in contents]
+    rows = (names, ["all.tar"] * 3, offsets, [[0]] * 3, ["train"] * 3)
+    return Index("packed", str(tmp_path), ["a"], False, *rows, "", sizes), contents
+
+
+def test_pictures_are_read_where_they_lie_in_a_tar_file(archive):
+    index, contents = archive
+    for position in (2, 0, 1, 2):
+        with Image.open(io.BytesIO(contents[position])) as picture:
+            wanted = np.asarray(picture.convert("RGB"))
+        np.testing.assert_array_equal(np.asarray(index.image(position)), wanted)
+
+
+def test_a_picture_that_cannot_be_read_from_a_tar_file_is_named_in_it(archive, tmp_path):
+    index, _ = archive
+    whole = (tmp_path / "all.tar").read_bytes()
+    (tmp_path / "all.tar").write_bytes(whole[: index.offsets[2] + 10])
+    with pytest.raises(BadInput, match=r"all\.tar, image inside/2: the file ends before it"):
+        index.image(2)
+    (tmp_path / "all.tar").write_bytes(whole[: index.offsets[1]] + b"x" * len(whole[index.offsets[1] :]))
+    with pytest.raises(BadInput, match=r"all\.tar, image inside/1 \(data set packed\): cannot be read as an image"):
+        index.image(1)
+    assert index.image(0).size == (30, 20)
+    moved = dataclasses.replace(index, paths=["gone.tar"] * 3)
+    with pytest.raises(BadInput, match=r"gone\.tar, image inside/0: cannot be read"):
+        moved.image(0)
+
+
+def test_sizes_and_digests_read_back_and_default_to_none(archive, array_index, tmp_path):
+    index = dataclasses.replace(archive[0], digests=["aa", "", "cc"], root=str(tmp_path))
+    write_index(index, tmp_path / "index.parquet")
+    assert read_index(tmp_path / "index.parquet") == index
+    assert array_index.sizes == [0] * 12 and array_index.digests == [""] * 12
+
+
+# Reduced decoding
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory):
+    """A smooth picture of three megapixels, stored once as JPEG and once without loss."""
+    folder = tmp_path_factory.mktemp("large")
+    smooth(2003, 1501).save(folder / "a.jpg", quality=95)
+    with Image.open(folder / "a.jpg") as picture:
+        picture.save(folder / "a.png", compress_level=0)
+    return folder
+
+
+@pytest.mark.parametrize(("size", "scale"), [(224, 4), (600, 2), (96, 8), (1313, 1), (32, 8)])
+def test_a_large_jpeg_is_decoded_no_smaller_than_its_crop_needs(photograph, size, scale, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "wecolora.images.centre_crop", lambda picture, size: seen.append(picture) or crop_of(picture, size)
+    )
+    reduced = file_index(photograph, "a.jpg").pixels([0], size)[0].astype(int)
+    full = file_index(photograph, "a.png").pixels([0], size)[0].astype(int)
+    assert [picture.scale for picture in seen] == [scale, 1]
+    assert min(seen[0].image.size) >= size * 256 / 224 and (seen[0].width, seen[0].height) == (2003, 1501)
+    assert scale == 8 or min(seen[0].image.size) < 2 * (size * 256 / 224 + 1)
+    assert np.abs(reduced - full).mean() < 1 and np.abs(reduced - full).max() < 12
+    if scale == 1:
+        np.testing.assert_array_equal(reduced, full)
+
+
+@pytest.mark.parametrize("size", [(500, 375), (500, 333), (400, 300)])
+def test_a_jpeg_of_imagenets_size_is_decoded_whole(tmp_path, size):
+    from wecolora.cache import view_pixels
+
+    smooth(*size).save(tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as picture:
+        picture.save(tmp_path / "a.png")
+    lossy, whole = file_index(tmp_path, "a.jpg"), dataclasses.replace(file_index(tmp_path, "a.jpg"), paths=["a.png"])
+    np.testing.assert_array_equal(lossy.pixels([0], 224), whole.pixels([0], 224))
+    np.testing.assert_array_equal(view_pixels(lossy, 0, range(4), 0, 224), view_pixels(whole, 0, range(4), 0, 224))
+
+
+@pytest.mark.parametrize("size", [96, 224])
+def test_views_of_a_large_jpeg_are_those_of_the_whole_picture(photograph, size):
+    """Boxes are drawn in its own pixels. And a view is the same alone as with others."""
+    from wecolora.cache import view_pixels
+
+    index = file_index(photograph, "a.jpg")
+    whole = dataclasses.replace(index, paths=["a.png"])
+    together = view_pixels(index, 0, range(12), 3, size)
+    exact = view_pixels(whole, 0, range(12), 3, size)
+    for number in range(12):
+        np.testing.assert_array_equal(view_pixels(index, 0, [number], 3, size)[0], together[number])
+        difference = np.abs(together[number].astype(int) - exact[number])
+        assert difference.mean() < 1 and difference.max() < 12
+    others = np.abs(together[0].astype(int) - exact[1]).mean()
+    assert others > 5  # so that the comparison can fail
+
+
+def test_a_turned_jpeg_is_reduced_like_one_that_stands(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    smooth(1600, 1200).save(tmp_path / "a.jpg", quality=95, exif=exif)
+    turned = file_index(tmp_path, "a.jpg").picture(0, lambda width, height: 4)
+    assert turned.image.size == (300, 400) and (turned.width, turned.height, turned.scale) == (1200, 1600, 4)
+    full = np.asarray(file_index(tmp_path, "a.jpg").image(0).resize((300, 400), Image.Resampling.BOX)).astype(int)
+    assert np.abs(np.asarray(turned.image) - full).mean() < 1
 
 
 # The centre crop

@@ -51,7 +51,7 @@ def test_online_takes_the_recorded_views_of_its_positions(array_index, online):
     pixels, _ = online.batch([2, 0], 7)
     for found, position in zip(pixels, (8, 6), strict=True):
         view = draw_view(SEED, f"coarse/{position:02d}", 7, 24, 20)
-        np.testing.assert_array_equal(found.numpy(), apply_view(array_index.image(position), view, 16))
+        np.testing.assert_array_equal(found.numpy(), apply_view(array_index.picture(position), view, 16))
 
 
 def test_without_a_teacher_it_gives_the_same_pixels_and_no_tokens(array_index, online):
@@ -89,12 +89,13 @@ class Recorder:
     def __init__(self, fail_at=None):
         self.asked, self.threads, self.fail_at = [], set(), fail_at
 
-    def batch(self, rows, view):
-        self.asked.append(list(rows))
-        self.threads.add(threading.current_thread())
-        if len(self.asked) - 1 == self.fail_at:
-            raise ValueError("broken batch")
-        return torch.tensor(rows), torch.tensor([view])
+    def batches(self, batches, view):
+        for rows in batches:
+            self.asked.append(list(rows))
+            self.threads.add(threading.current_thread())
+            if len(self.asked) - 1 == self.fail_at:
+                raise ValueError("broken batch")
+            yield torch.tensor(rows), torch.tensor([view])
 
 
 def test_batches_come_in_order(cached):

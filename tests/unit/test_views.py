@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from wecolora.images import Picture
 from wecolora.views import RATIO, SCALE, View, apply_view, draw_view
 
 LIMITS = settings(deadline=None, max_examples=200)
@@ -131,6 +132,10 @@ def test_boxes_are_distributed_like_torchvisions():
 # Pixels
 
 
+def whole(pixels):
+    return Picture(Image.fromarray(pixels), *pixels.shape[1::-1])
+
+
 @pytest.fixture(scope="module")
 def noise():
     return np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -140,7 +145,7 @@ def noise():
 @given(seeds, numbers, st.sampled_from([8, 16, 32, 50]))
 def test_a_view_is_the_crop_resized_and_mirrored(noise, seed, number, size):
     view = draw_view(seed, "noise", number, 60, 40)
-    found = apply_view(Image.fromarray(noise), view, size)
+    found = apply_view(whole(noise), view, size)
     cut = noise[view.top : view.top + view.height, view.left : view.left + view.width]
     wanted = np.asarray(Image.fromarray(cut).resize((size, size), Image.Resampling.BICUBIC))
     if view.flip:
@@ -157,7 +162,7 @@ def test_a_view_is_torchvisions_resized_crop(noise):
     for number in range(20):
         v = draw_view(0, "noise", number, 60, 40)
         wanted = resized_crop(image, v.top, v.left, v.height, v.width, [24, 24], InterpolationMode.BICUBIC)
-        np.testing.assert_array_equal(apply_view(image, v, 24), np.asarray(hflip(wanted) if v.flip else wanted))
+        np.testing.assert_array_equal(apply_view(whole(noise), v, 24), np.asarray(hflip(wanted) if v.flip else wanted))
 
 
 def test_nothing_outside_the_box_is_seen(noise):
@@ -165,5 +170,5 @@ def test_nothing_outside_the_box_is_seen(noise):
     other = 255 - noise
     other[5:29, 10:30] = noise[5:29, 10:30]
     np.testing.assert_array_equal(
-        apply_view(Image.fromarray(noise), view, 16), apply_view(Image.fromarray(other), view, 16)
+        apply_view(whole(noise), view, 16), apply_view(whole(other), view, 16)
     )

@@ -1,0 +1,71 @@
+"""Worker processes that decode images, in order, for a device that would wait for them; any number gives the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from wecolora.errors import BadInput
+
+
+class Decoder:
+    """Makes batches of what ``decode`` makes of each of their items, (...) uint8, in ``workers`` processes; 0: in this
+    one, when a batch is asked for. The processes stay from one use to the next.
+
+    They are forked, so that they start at once, and hold what ``decode`` holds without a copy; they must touch neither
+    the GPU nor HDF5.
+    """
+
+    def __init__(self, decode: Callable[[Any], np.ndarray], workers: int = 0, device: str = "cpu") -> None:
+        self._plan = _Plan()
+        self._loader = DataLoader(
+            _Items(decode),
+            batch_sampler=self._plan,
+            num_workers=workers,
+            collate_fn=_stack,
+            pin_memory=device == "cuda",
+            multiprocessing_context="fork" if workers else None,
+            generator=torch.Generator(),  # else each use draws from the global one, on which a student depends
+            persistent_workers=workers > 0,
+        )
+
+    def __call__(self, batches: Iterable[Sequence[Any]]) -> Iterator[Tensor]:
+        """(items, ...) uint8 of each batch, in order; the processes start on them at once, and work ahead. Raises the
+        BadInput of an item in the place of its batch. With workers, one use at a time."""
+        self._plan.batches = [list(batch) for batch in batches]
+        return map(_or_raise, iter(self._loader))
+
+
+class _Plan:
+    """The batches of the next use; an earlier one keeps its own."""
+
+    batches: Sequence[list[Any]] = ()
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        return iter(self.batches)
+
+
+class _Items(Dataset):
+    def __init__(self, decode: Callable[[Any], np.ndarray]) -> None:
+        self.decode = decode
+
+    def __getitems__(self, items: Sequence[Any]) -> list[np.ndarray] | BadInput:
+        try:
+            return [self.decode(item) for item in items]
+        except BadInput as error:  # handed over as it is; raised, the loader would put its own traceback into it
+            return error
+
+
+def _stack(found: list[np.ndarray] | BadInput) -> Tensor | BadInput:
+    return found if isinstance(found, BadInput) else torch.from_numpy(np.stack(found))
+
+
+def _or_raise(batch: Tensor | BadInput) -> Tensor:
+    if isinstance(batch, BadInput):
+        raise batch
+    return batch
