@@ -17,7 +17,7 @@ for job, datasets in campaign.probe_jobs().items():
         log:
             f"{LOGS}/features/{{teacher}}/{{run}}/{job}.log",
         params:
-            recipe=campaign.feature_recipe,
+            recipe=partial(campaign.feature_recipe, datasets=datasets),
         resources:
             gpu=1,
         script:

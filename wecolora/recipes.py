@@ -474,12 +474,18 @@ class DistillRecipe(Strict):
         ).of_all_shards()
 
 
-class FeatureRecipe(Strict):
-    """Feature extraction of one run or teacher."""
+class Statistics(Strict):
+    """What pixels are normalised with."""
 
-    architecture: Architecture
     mean: Triple
     std: Triple
+
+
+class FeatureRecipe(Strict):
+    """Feature extraction of one run or teacher, from some data sets."""
+
+    architecture: Architecture
+    statistics: dict[str, Statistics]
     revision: int
 
 

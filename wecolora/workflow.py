@@ -24,19 +24,20 @@ from wecolora.recipes import (
     ComputationRecipe,
     DistillRecipe,
     FeatureRecipe,
-    PrepareRecipe,
     FetchRecipe,
+    PrepareRecipe,
     PretrainRecipe,
     ProbeJob,
     ProbeRecipe,
     ReportArtifact,
     ReportRecipe,
+    Statistics,
     StudentShape,
     SubsetRecipe,
 )
 from wecolora.revisions import REVISIONS
-
 from wecolora.timm_models import weights_file
+
 FILES = {
     "table": ("tables/{}.csv", "tables/{}.md", "tables/{}.tex"),
     **dict.fromkeys(("figure", "latent", "rollout"), ("figures/{}.csv", "figures/{}.png", "figures/{}.pdf")),
@@ -58,16 +59,16 @@ class Campaign:
         corpus = self.config.corpus
         self.corpus = self.index(corpus.dataset)
         self.subset = f"{self.root}/data/{corpus.dataset}/subset.parquet"
-
-    # Which runs and files
-
-    def index(self, dataset: str) -> str:
-        """A data set's index."""
         self.sources = {
             name: [weights_file(teacher.weights)] if teacher.weights is not None else []
             for name, teacher in self.config.teachers.items()
             if teacher.timm is not None
         }
+
+    # Which runs and files
+
+    def index(self, dataset: str) -> str:
+        """A data set's index."""
         return f"{self.root}/data/{dataset}/index.parquet"
 
     def trained(self) -> list[RunSpec]:
@@ -116,6 +117,8 @@ class Campaign:
 
     def files_of(self, artifact: str) -> list[str]:
         """The files of an artifact."""
+        if self.config.artifacts[artifact].kind == "students":
+            return [self._student(run.teacher, run.slug()) for run in self.config.runs_of(artifact)]
         return [f"{self.root}/{path.format(artifact)}" for path in FILES[self.config.artifacts[artifact].kind]]
 
     def targets(self) -> list[str]:
@@ -175,10 +178,10 @@ class Campaign:
         return self.index(dataset)
 
     def shards(self, w: Any) -> list[str]:
-        """The cache shards that a run's alpha needs; none where the teacher runs online."""
-        run = RunSpec.parse(w.teacher, w.run)
-        if self._online(run):
+        """The cache shards that a run's alpha needs; none where images are decoded in every epoch."""
+        if self.config.distill.teacher == "online":
             return []
+        run = RunSpec.parse(w.teacher, w.run)
         assert run.alpha is not None
         count = math.ceil(run.alpha / self.config.corpus.shard_percent - 1e-9)
         return [f"{self.root}/teachers/{w.teacher}/cache/{shard:03d}.h5" for shard in range(count)]
@@ -238,6 +241,14 @@ class Campaign:
         """The index that a demo teacher is trained on."""
         return self.index(self.config.pretraining[w.teacher].dataset)
 
+    def fetch_recipe(self, w: Any) -> str:
+        """Of a teacher of timm's."""
+        teacher = self.config.teachers[w.teacher]
+        assert teacher.timm is not None
+        return FetchRecipe(
+            timm=teacher.timm, architecture=teacher.architecture, revision=REVISIONS["fetch_teacher"]
+        ).canonical()
+
     def compare_datasets(self) -> list[str]:
         """The labelled data sets that demo teachers are probed on: all but those that they are trained on."""
         trained_on = {training.dataset for training in self.config.pretraining.values()}
@@ -247,14 +258,6 @@ class Campaign:
         """Of a demo teacher's comparison."""
         teacher = self.config.teachers[w.teacher]
         return CompareRecipe(
-    def fetch_recipe(self, w: Any) -> str:
-        """Of a teacher of timm's."""
-        teacher = self.config.teachers[w.teacher]
-        assert teacher.timm is not None
-        return FetchRecipe(
-            timm=teacher.timm, architecture=teacher.architecture, revision=REVISIONS["fetch_teacher"]
-        ).canonical()
-
             architecture=teacher.architecture,
             mean=teacher.mean,
             std=teacher.std,
@@ -315,14 +318,20 @@ class Campaign:
             revision=REVISIONS["distill"],
         ).canonical()
 
-    def feature_recipe(self, w: Any) -> str:
-        """Of a run's features."""
-        return self._features(w.teacher, REVISIONS["features"])
+    def feature_recipe(self, w: Any, datasets: list[str]) -> str:
+        """Of a run's features in one job."""
+        return self._features(w.teacher, datasets, REVISIONS["features"])
 
-    def _features(self, teacher: str, revision: int) -> str:
-        mean, std = self.config.pixel_statistics(teacher)
+    def _features(self, teacher: str, datasets: list[str], revision: int) -> str:
+        """Each data set with statistics of its own, where it has any, and else with its teacher's."""
+        teachers_own = self.config.pixel_statistics(teacher)
+        statistics = {}
+        for name in datasets:
+            entry = self.config.datasets[name]
+            mean, std = teachers_own if entry.mean is None or entry.std is None else (entry.mean, entry.std)
+            statistics[name] = Statistics(mean=mean, std=std)
         architecture = self.config.teachers[teacher].architecture
-        return FeatureRecipe(architecture=architecture, mean=mean, std=std, revision=revision).canonical()
+        return FeatureRecipe(architecture=architecture, statistics=statistics, revision=revision).canonical()
 
     def probe_job(self, datasets: list[str], seed: int = 0) -> ProbeJob:
         """Of the probes of one job."""
@@ -368,7 +377,7 @@ class Campaign:
     def rollout_recipe(self, w: Any) -> str:
         """How the students of a rollout see: as in their features."""
         (teacher,) = {run.teacher for run in self.drawn_runs(w.artifact)}
-        return self._features(teacher, REVISIONS["rollout"])
+        return self._features(teacher, self.config.artifacts[w.artifact].datasets, REVISIONS["rollout"])
 
     def claims_recipe(self, w: Any) -> str:
         """Of the verdicts: which of the campaign stands for which of the paper's."""
@@ -417,6 +426,7 @@ class Campaign:
                 recipe=self._artifact(name) if artifact.kind == "table" else None,
             )
             for name, artifact in self.config.chosen().items()
+            if artifact.kind != "students"
         }
         return ReportRecipe(title=self.config.title, artifacts=artifacts, revision=REVISIONS["report"]).canonical()
 

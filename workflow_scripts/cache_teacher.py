@@ -20,6 +20,7 @@ def main(*, index, subset, weights, cache, recipe, threads):
         wanted,
         device=runtime.device(threads),
         progress=runtime.Progress(rows.stop - rows.start, "images"),
+        workers=threads - 1,
     )
 
 

@@ -27,11 +27,12 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
     labels = None
     if method.reads_labels:
         labels = torch.tensor(read_index(index).single_labels(positions[:images]))
-    if wanted.online:
-        settings = (wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device)
-        source: Source = OnlineSource(read_index(index), positions, None if method.online else teacher, *settings)
+    if shards:
+        reader = CacheReader(shards, wanted.cache(), sha256, ids[:images])
+        source: Source = CachedSource(reader, tokens=not method.online)
     else:
-        source = CachedSource(CacheReader(shards, wanted.cache(), sha256, ids[:images]))
+        settings = (wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device, threads - 1)
+        source = OnlineSource(read_index(index), positions, None if method.online else teacher, *settings)
     state = ResumeFile(resume, runtime.fingerprint(recipe, sha256, vit.sha256(index), *ids[:images]))
     model, history = distill(
         teacher, source, images, wanted, labels=labels, device=device, resume=state, log=runtime.log.info

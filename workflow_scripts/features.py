@@ -1,5 +1,7 @@
 """Rules features_*: a student's features of the data sets of one job."""
 
+from functools import partial
+
 from wecolora import runtime, vit
 from wecolora.features import write_features
 from wecolora.images import read_index
@@ -13,11 +15,22 @@ def main(*, student, indexes, features, recipe, threads):
     model = vit.load_student(architecture.model_dump(), student).to(device)
     sha256 = vit.sha256(student)
 
-    def forward(pixels):
-        return vit.pooled(model, vit.normalise(pixels.to(device), wanted.mean, wanted.std))
+    def forward(pixels, statistics):
+        inputs = vit.normalise(pixels.to(device, non_blocking=True), statistics.mean, statistics.std)
+        return vit.pooled(model, inputs)
 
-    for index, path in zip(indexes, features, strict=True):
-        write_features(path, forward, read_index(index), architecture.img_size, architecture.embed_dim, sha256)
+    for source, path in zip(indexes, features, strict=True):
+        index = read_index(source)
+        write_features(
+            path,
+            partial(forward, statistics=wanted.statistics[index.name]),
+            index,
+            architecture.img_size,
+            architecture.embed_dim,
+            sha256,
+            device,
+            workers=threads - 1,
+        )
         runtime.log.info("wrote %s", path)
 
 

@@ -15,7 +15,8 @@ def main(*, students, index, csv, png, pdf, recipe, sight, threads):
     data = read_index(index)
     rows = data.examples("test", wanted.images)
     pixels = data.pixels(rows, seen.architecture.img_size)
-    images = vit.normalise(torch.from_numpy(pixels), seen.mean, seen.std)
+    statistics = seen.statistics[data.name]
+    images = vit.normalise(torch.from_numpy(pixels), statistics.mean, statistics.std)
     maps = {}
     for name, path in zip(wanted.methods, students, strict=True):
         model = vit.load_student(seen.architecture.model_dump(), path)

@@ -435,6 +435,18 @@ def test_cached_and_online_give_the_same_student_up_to_the_caches_rounding(
     assert seeds > 5 * rounding  # so the comparison can fail
 
 
+@pytest.mark.parametrize("method", [method for method in DISTILLED if METHODS[method].online])
+def test_a_method_whose_teacher_runs_learns_the_same_from_the_crops_of_the_cache(
+    headed_teacher, online_source, cached_source, distill_recipe, method
+):
+    recipe = distill_recipe(method=method, epochs=2)
+    online_source.teacher = None
+    decoded, decoded_history = distill(headed_teacher, online_source, IMAGES, recipe)
+    crops = CachedSource(cached_source.reader, tokens=False)
+    student, history = distill(headed_teacher, crops, IMAGES, recipe)
+    assert same(student, decoded) and history == decoded_history
+
+
 def test_the_teacher_of_a_cached_run_serves_its_final_norm_alone(tiny_teacher, cached_source, distill_recipe):
     ran = []
     for name, part in tiny_teacher.named_children():

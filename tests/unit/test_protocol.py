@@ -46,13 +46,16 @@ def jobs(config):
     w = SimpleNamespace(teacher="one", run="wecolora_r2_k4_a1_s0", shard="000", artifact="figure3")
     found = {
         "cache": campaign.cache_recipe(w),
-        "features": campaign.feature_recipe(w),
+        "features": campaign.feature_recipe(w, ["shapes"]),
         "rollout": campaign.rollout_recipe(w),
         "pretrain": campaign.pretrain_recipe(w),
         "compare": campaign.compare_recipe(w),
     }
     found |= {run: campaign.distill_recipe(SimpleNamespace(teacher="one", run=run)) for run in POINTS}
-    return {name: json.loads(recipe) for name, recipe in found.items()}
+    values = {name: json.loads(recipe) for name, recipe in found.items()}
+    for name in ("features", "rollout"):
+        values[name] |= values[name]["statistics"]["shapes"]
+    return values
 
 
 def both(config):

@@ -72,8 +72,8 @@ def recipes(config):
         found["compare", name] = campaign.compare_recipe(SimpleNamespace(teacher=name))
     for run in campaign.config.runs():
         w = SimpleNamespace(teacher=run.teacher, run=run.slug())
-        found["features", run] = campaign.feature_recipe(w)
         for job, datasets in campaign.probe_jobs().items():
+            found |= {("features", (name, run)): campaign.feature_recipe(w, [name]) for name in datasets}
             found["probe", (job, run)] = campaign.probe_recipe(w, datasets)
         if run.method == "teacher":
             continue
@@ -200,7 +200,7 @@ def test_another_seed_adds_its_runs_and_no_cache(config):
     stages, jobs = difference(config, {**config, "seeds": [0, 1]})
     assert stages == set()
     assert {stage for stage, _ in jobs} == {"distill", "features", "probe"}
-    assert {(job[1] if stage == "probe" else job).seed for stage, job in jobs} == {1}
+    assert {(job if stage == "distill" else job[1]).seed for stage, job in jobs} == {1}
 
 
 def test_a_computation_study_follows_the_shapes_alone(config):
@@ -299,7 +299,7 @@ def test_a_teacher_is_probed_as_it_is(whole):
     folder = "results/small/runs/one/weco_kd_r2_a1_s0"
     assert campaign.student(student) == f"{folder}/student.safetensors"
     assert campaign.about(student) == [f"{folder}/student.json"]
-    assert campaign.feature_recipe(teacher) == campaign.feature_recipe(student)
+    assert campaign.feature_recipe(teacher, ["shapes"]) == campaign.feature_recipe(student, ["shapes"])
     scores = campaign.scores_of("table2")
     assert scores.count("results/small/runs/one/teacher/scores/shapes.json") == 1 and len(scores) == 3
     assert f"{folder}/student.json" in campaign.told()
@@ -422,7 +422,7 @@ def test_a_rollout_of_the_teacher_shows_its_own_weights(whole):
 def test_students_look_at_a_rollouts_images_as_at_their_features(whole):
     campaign = Campaign(whole)
     sight = json.loads(campaign.rollout_recipe(SimpleNamespace(artifact="figure3")))
-    features = json.loads(campaign.feature_recipe(SimpleNamespace(teacher="one", run="weco_kd_r2_a1_s0")))
+    features = json.loads(campaign.feature_recipe(SimpleNamespace(teacher="one", run="weco_kd_r2_a1_s0"), ["shapes"]))
     assert {**sight, "revision": 0} == {**features, "revision": 0}
 
 
@@ -531,13 +531,27 @@ def test_a_changed_folder_is_indexed_again(config, tmp_path):
     assert len(set(found)) == 4 and found[0] == found[-1]
 
 
-def test_a_method_that_compares_every_block_runs_its_teacher_online(config):
+def test_a_method_that_compares_every_block_runs_its_teacher_on_the_crops_of_the_cache(config):
     """A cache holds the last block's tokens alone."""
     campaign = Campaign(config)
     for run, online in {"wecolora_blocks_r2_k4_a1_s0": True, "wecolora_r2_k4_a1_s0": False}.items():
         w = SimpleNamespace(teacher="one", run=run)
         assert json.loads(campaign.distill_recipe(w))["online"] == online
-        assert (campaign.shards(w) == []) == online
+        assert campaign.shards(w) == ["results/small/teachers/one/cache/000.h5"]
+
+
+def test_a_data_set_is_seen_with_its_own_statistics_where_it_has_any(whole):
+    own = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    teachers = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    whole["datasets"]["shapes"] |= own
+    campaign = Campaign(whole)
+    w = SimpleNamespace(teacher="one", run="weco_kd_r2_a1_s0")
+    features = json.loads(campaign.feature_recipe(w, ["shapes", "marks"]))
+    assert features["statistics"] == {"shapes": own, "marks": teachers}
+    assert json.loads(campaign.rollout_recipe(SimpleNamespace(artifact="figure3")))["statistics"] == {"shapes": own}
+    # The corpus is seen as the teacher was trained to see it.
+    distilled = json.loads(campaign.distill_recipe(w))
+    assert {key: distilled[key] for key in own} == teachers
 
 
 def test_an_online_teacher_needs_no_shard(config):
@@ -623,3 +637,13 @@ def test_a_bad_config_is_refused_before_anything_is_asked(config):
     config["artifacts"]["table1"]["runs"]["r"] = [9]
     with pytest.raises(BadInput, match=r"artifacts\.table1\.runs\.r"):
         Campaign(config)
+
+
+def test_students_are_files_of_their_runs_and_no_page_of_the_report(small_config):
+    runs = {"teacher": ["one"], "method": ["wecolora", "teacher"], "r": [2], "k": [4], "alpha": [1]}
+    small_config["artifacts"] = {"mine": {"kind": "students", "title": "Mine", "caption": "Mine.", "runs": runs}}
+    campaign = Campaign(small_config)
+    weights = ["results/small/runs/one/wecolora_r2_k4_a1_s0/student.safetensors", "one.safetensors"]
+    assert campaign.files_of("mine") == weights
+    assert set(weights) <= set(campaign.targets()) and campaign.all_scores() == []
+    assert json.loads(campaign.report_recipe(None))["artifacts"] == {}
