@@ -11,7 +11,7 @@ rule prepare:
         f"{LOGS}/prepare/{{dataset}}.log",
     params:
         recipe=campaign.prepare_recipe,
-    # Each reads and decodes some 500 images a second. For a large data set: --set-threads prepare=16.
+    # Each reads and checks some 1500 images a second. For a large data set: --set-threads prepare=16.
     threads: 1
     script:
         "../workflow_scripts/prepare.py"
