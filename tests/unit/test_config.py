@@ -343,6 +343,69 @@ def test_deit_needs_a_class_token(small_config, method):
     parse(small_config)
 
 
+@pytest.mark.parametrize(
+    ("method", "timm", "words"),
+    [
+        ("deit", "vit_medium_patch16_gap_240", "needs a class token, and one pools patches"),
+        ("scratch_kd", "vit_base_patch16_siglip_224", "never trains the pooling of one; give that `global_pool: avg`"),
+        ("dmae", "vit_base_patch16_siglip_224", "never trains the pooling"),
+        ("minivit", "beit3_base_patch16_224", "shares plain attention, and that of one has a norm"),
+        ("deit_hard", "vit_base_patch16_224.mae", "one has no head; take deit, or weights with a head"),
+        ("deit_soft", "vit_small_patch14_dinov2", "one has no head"),
+    ],
+)
+def test_a_method_that_cannot_learn_from_a_teacher_is_refused(small_config, method, timm, words):
+    small_config["artifacts"] = {"one": artifact("table", runs={**ONE_RUN, "method": [method]})}
+    small_config["teachers"]["one"] = {"label": "The one", "timm": timm}
+    assert f"artifacts.one.runs.method: {method} " in refusal(small_config) and words in refusal(small_config)
+    for allowed in ("weco_kd", "wecolora", "teacher"):
+        small_config["artifacts"]["one"]["runs"]["method"] = [allowed]
+        parse(small_config)
+
+
+def test_attention_that_pools_patches_is_left_out_on_request(small_config):
+    small_config["artifacts"] = {"one": artifact("table", runs={**ONE_RUN, "method": ["scratch_kd"]})}
+    small_config["teachers"]["one"] = {"label": "1", "timm": "vit_base_patch16_siglip_224", "global_pool": "avg"}
+    parse(small_config)
+
+
+def test_a_rollout_needs_a_class_token(small_config):
+    small_config["artifacts"] = {"one": artifact("rollout", runs=ONE_RUN)}
+    parse(small_config)
+    small_config["teachers"]["one"] = {"label": "The one", "timm": "vit_medium_patch16_gap_240"}
+    assert "artifacts.one.runs.teacher: a rollout shows the class token's, and one has none" in refusal(small_config)
+
+
+def test_logits_need_a_head_in_the_file_where_it_is_there_to_be_read(small_config, tmp_path):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    small_config["artifacts"] = {"one": artifact("table", runs={**ONE_RUN, "method": ["deit_hard"]})}
+    path = tmp_path / "one.safetensors"
+    for teacher in (small_config["teachers"]["one"], {"label": "1", "timm": "vit_tiny_patch16_224"}):
+        small_config["teachers"]["one"] = {**teacher, "weights": str(path)}
+        path.unlink(missing_ok=True)
+        parse(small_config)  # nobody knows yet
+        path.write_bytes(b"broken")
+        parse(small_config)
+        names = {"patch_embed.proj.weight": np.zeros(1, np.float32)}
+        save_file(names, path)
+        assert "deit_hard learns from the teacher's logits, and one has no head" in refusal(small_config)
+        save_file({**names, "head.weight": np.zeros(1, np.float32)}, path)
+        parse(small_config)
+
+
+def test_labels_need_a_corpus_that_has_them(small_config):
+    small_config["artifacts"] = {
+        "one": artifact("table", runs={**ONE_RUN, "method": ["deit_soft"]}, datasets=["marks"])
+    }
+    listed = {"label": "Listed", "source": "table", "root": "/data", "table": "list.csv"}
+    small_config["datasets"]["shapes"] = listed
+    parse(small_config)
+    small_config["datasets"]["shapes"] = {**listed, "labels": None}
+    assert "deit_soft learns from labels, and the corpus, shapes, has none" in refusal(small_config)
+
+
 # The paper's own
 
 
