@@ -14,7 +14,7 @@ rule fetch_teacher:
         f"{LOGS}/fetch_teacher/{{teacher}}.log",
     wildcard_constraints:
         teacher=campaign.timm_teachers(),
-    localrule: True # compute nodes may have no internet
+    localrule: True  # compute nodes may have no internet
     params:
         recipe=campaign.fetch_recipe,
     script:

@@ -122,7 +122,7 @@ class Artifact(Strict):
         description="table: CSV, Markdown and LaTeX. figure: scores over `x`, as CSV, PNG and PDF. latent: t-SNE of "
         "the runs' features of a data set's test images. rollout: their attention on some of these images. "
         "computation: counts and times of the runs' models; nothing is trained for it. claims: what the paper says in "
-        "words, checked on every score of the config's tables and figures. students: the runs' weights, without a score."
+        "words, checked on every score of the config's tables and figures. students: the runs' weights, unscored."
     )
     title: str = Field(description="As the paper numbers it.")
     caption: str = Field(description="What it shows, for a reader.")
@@ -192,6 +192,11 @@ class Config(Strict):
     distill: Optimisation = Field(default=Optimisation(), description="How students are trained.")
     probe: ProbeSettings = Field(default=ProbeSettings(), description="How students are scored: by linear probing.")
     probe_of: dict[Name, ProbeOverride] = Field(default={}, description="Probe settings of single data sets.")
+    keep_features: bool = Field(
+        default=True,
+        description="false: a run's features are deleted when its probes are done, and extracted again for other probes. "
+        "They take 4 bytes x width an image: 4 GB a run of ViT-B on ImageNet-1K.",
+    )
     pretraining: dict[Name, Pretraining] = Field(default={}, description="How demo teachers are trained.")
     artifacts: dict[Name, Artifact] = Field(default={}, description="Tables and figures, by name.")
     targets: list[Name] = Field(default=[], description="Artifacts that `snakemake` makes; empty: all of them.")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 from wecolora import timm_models
 from wecolora.errors import BadInput
@@ -150,3 +153,12 @@ def test_the_file_of_a_folder_is_the_hubs_or_its_only_one(tmp_path):
 def test_a_file_of_another_kind_is_refused():
     with pytest.raises(BadInput, match=r"weights.npz: is no file of weights; give one that ends in .safetensors"):
         weights_file("weights.npz")
+
+
+def test_the_page_on_teachers_counts_and_parses():
+    page = (Path(__file__).parents[2] / "docs" / "teachers.md").read_text()
+    weights = sum(len(entry["tags"]) for entry in table()["models"].values())
+    assert f"{len(table()['models'])} models with {weights} weights of\ntimm {table()['timm']}" in page
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    teachers = {name: Teacher(**values) for name, values in yaml.safe_load(block)["teachers"].items()}
+    assert teachers["dinov2"].architecture.tokens == 1 + 4 + 16**2
