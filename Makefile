@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo teachers test lint bench schema clean
+.PHONY: help setup demo teachers test lint bench schema models clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ schema: $(INSTALLED) ## write schemas/config.schema.json from wecolora/config.py
 	@mkdir -p schemas
 	$(BIN)/python -m wecolora.config > schemas/config.schema.json.new
 	@mv schemas/config.schema.json.new schemas/config.schema.json
+
+models: $(INSTALLED) ## write wecolora/timm_models.json from the installed timm
+	$(BIN)/python -m wecolora.timm_models
 
 clean: ## remove results/
 	rm -rf results
