@@ -22,6 +22,11 @@ def shown(path, category):
     return report(path, category=category, caption="caption.rst", labels={"artifact": "{artifact}"})
 
 
+def kept(features):
+    """Features, which the config may want deleted when their probes are done."""
+    return features if campaign.config.keep_features else temp(features)
+
+
 wildcard_constraints:
     teacher="[a-z0-9_]+",
     run="[a-z0-9_.]+",

@@ -13,7 +13,7 @@ for job, datasets in campaign.probe_jobs().items():
             student=campaign.student,
             indexes=expand(f"{ROOT}/data/{{dataset}}/index.parquet", dataset=datasets),
         output:
-            features=expand(f"{RUN}/features/{{dataset}}.h5", dataset=datasets, allow_missing=True),
+            features=kept(expand(f"{RUN}/features/{{dataset}}.h5", dataset=datasets, allow_missing=True)),
         log:
             f"{LOGS}/features/{{teacher}}/{{run}}/{job}.log",
         params:

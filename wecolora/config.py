@@ -194,7 +194,7 @@ class Config(Strict):
     probe_of: dict[Name, ProbeOverride] = Field(default={}, description="Probe settings of single data sets.")
     keep_features: bool = Field(
         default=True,
-        description="false: a run's features are deleted when its probes are done, and extracted again for other probes. "
+        description="false: a run's features are deleted when its probes are done, and extracted again for others. "
         "They take 4 bytes x width an image: 4 GB a run of ViT-B on ImageNet-1K.",
     )
     pretraining: dict[Name, Pretraining] = Field(default={}, description="How demo teachers are trained.")

@@ -262,6 +262,7 @@ WHOLE = {
     "rollout": {"datasets": ["shapes"], "images": 2},
     "computation": {},
     "claims": {},
+    "students": {},
 }
 VALUES = {"rows": ["method"], "datasets": ["shapes"], "x": "alpha", "images": 2, "paper_table": 1}
 ONE_RUN = {"teacher": ["one"], "method": ["wecolora"], "r": [2], "k": [4], "alpha": [1]}

@@ -33,6 +33,10 @@ def listing(name: str, data: Resisc45) -> Listing:
         Entry(path, path, (group,), "train" if position in train else "test")
         for position, (path, group) in enumerate(zip(paths, groups, strict=True))
     ]
-    share = len(drawn([0] * IMAGES, data.train_share, 0)) * CLASSES
-    published = {"train": share, "test": IMAGES * CLASSES - share, "classes": CLASSES}
-    return Listing(root, classes, entries, published=published)
+    return Listing(root, classes, entries, published={**published(data.train_share), "classes": CLASSES})
+
+
+def published(train_share: float) -> dict[str, int]:
+    """How many images of the whole data set such a division gives."""
+    train = len(drawn([0] * IMAGES, train_share, 0)) * CLASSES
+    return {"train": train, "test": IMAGES * CLASSES - train}

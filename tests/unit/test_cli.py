@@ -1,0 +1,44 @@
+"""The command `wecolora`."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from wecolora.cli import main
+
+
+@pytest.fixture
+def config(small_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(small_config))
+    return tmp_path / "config.yaml"
+
+
+def test_plan_of_the_whole_config_and_of_a_target(config, capsys):
+    assert main(["plan"]) == 0
+    assert "small: 12 runs" in capsys.readouterr().out
+    assert main(["plan", str(config), "table1", "--tflops", "100"]) == 0
+    out = capsys.readouterr().out
+    assert "small: 8 runs" in out and "100 TFLOP/s (as given)" in out
+
+
+def test_a_rate_is_measured(config, capsys, monkeypatch):
+    monkeypatch.setattr("wecolora.plan.SECONDS", 0.01)
+    assert main(["plan", "--measure"]) == 0
+    assert "measured here, The one on cpu" in capsys.readouterr().out.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("[1, 2]", "holds no keys"), ("a: [", "cannot be read"), ("name: x", "title: Field required")]
+)
+def test_a_bad_config_is_one_message_and_status_1(config, capsys, text, said):
+    config.write_text(text)
+    assert main(["plan"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("ERROR: ") and said in err and "Traceback" not in err
+
+
+def test_a_target_that_is_none_is_named(config, capsys):
+    assert main(["plan", "config.yaml", "tabel1"]) == 1
+    assert "did you mean table1" in capsys.readouterr().err

@@ -1,0 +1,64 @@
+"""The command `wecolora`: what a campaign takes (`wecolora plan`)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from wecolora.errors import BadInput
+from wecolora.workflow import Campaign
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """The values of a YAML file; BadInput where it is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = yaml.safe_load(file)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadInput(f"{path}: cannot be read as a config file ({error}).") from error
+    if not isinstance(values, dict):
+        raise BadInput(f"{path}: holds no keys; see config.yaml for a config file.")
+    return values
+
+
+def plan(arguments: argparse.Namespace) -> None:
+    """Print what a campaign takes."""
+    from wecolora import plan, runtime  # torch
+
+    values = read_config(arguments.config)
+    campaign = Campaign(values | {"targets": arguments.targets} if arguments.targets else values)
+    tflops, rate = arguments.tflops, "as given" if arguments.tflops else "a guess for an RTX 3090"
+    if arguments.measure:
+        device = runtime.device(threads=os.cpu_count() or 1)
+        teacher = next(iter(campaign.config.teachers.values()))
+        tflops, rate = plan.measured_tflops(teacher.architecture, device), f"measured here, {teacher.label} on {device}"
+    plan.show(plan.make_plan(campaign), campaign.config.name, tflops or plan.TFLOPS, rate, Console())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; bad input ends it with one line and status 1."""
+    parser = argparse.ArgumentParser(prog="wecolora", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    about = "what a campaign takes, and what of it is done; nothing runs"
+    planning = commands.add_parser("plan", help=about, description=f"Print {about}.")
+    planning.add_argument("config", nargs="?", default="config.yaml", help="a config file (default: config.yaml)")
+    planning.add_argument("targets", nargs="*", help="artifacts, in the place of all that the config makes")
+    planning.add_argument("--tflops", type=float, help="what a GPU sustains, in 1e12 operations a second")
+    planning.add_argument("--measure", action="store_true", help="measure that on this machine's GPU or CPU")
+    planning.set_defaults(command=plan)
+    chosen = parser.parse_args(arguments)
+    try:
+        chosen.command(chosen)
+    except BadInput as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
