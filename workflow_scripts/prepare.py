@@ -7,7 +7,7 @@ from wecolora.recipes import PrepareRecipe
 
 def main(*, index, report, recipe, threads):
     wanted = PrepareRecipe.model_validate_json(recipe)
-    prepare(wanted.name, wanted.data, index, report, threads)
+    runtime.write_json(report, prepare(wanted.name, wanted.data, index, threads, runtime.Progress))
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def unlabelled_index(unlabelled_folder, tmp_path):
         __getitem__ = __iter__ = __len__ = _refuse
 
     folder = Folder(label="", source="folder", root=str(unlabelled_folder))
-    prepare("pictures", folder, tmp_path / "index.parquet", tmp_path / "report.json")
+    prepare("pictures", folder, tmp_path / "index.parquet")
     return dataclasses.replace(read_index(tmp_path / "index.parquet"), labels=Secret())
 
 

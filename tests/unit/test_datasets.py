@@ -27,17 +27,18 @@ def put(root, *names, colour=(9, 99, 200)):
 
 def prepared(root, tmp_path, threads=1, **keys):
     folder = Folder(label="", source="folder", root=str(root), **keys)
-    prepare("mine", folder, tmp_path / "out" / "index.parquet", tmp_path / "out" / "report.json", threads)
+    report = prepare("mine", folder, tmp_path / "out" / "index.parquet", threads)
+    (tmp_path / "report.json").write_text(json.dumps(report))
     return read_index(tmp_path / "out" / "index.parquet")
 
 
 def report(tmp_path):
-    return json.loads((tmp_path / "out" / "report.json").read_text())
+    return json.loads((tmp_path / "report.json").read_text())
 
 
 def prepare_bundled(name, bundled, train, test, seed, index):
     data = Bundled(label="", source="bundled", bundled=bundled, train=train, test=test, seed=seed)
-    prepare(name, data, index, index.with_name("report.json"))
+    prepare(name, data, index)
 
 
 LABELLED = [
@@ -155,7 +156,7 @@ def test_an_unreadable_picture_is_left_out_on_request(tmp_path):
 def test_a_bundled_set_is_written_beside_its_index(tmp_path, source):
     drawn = BUNDLED[source](30, 20, 5)
     prepare_bundled("marks", source, 30, 20, 5, tmp_path / "a" / "index.parquet")
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["images.npy", "index.parquet", "report.json"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["images.npy", "index.parquet"]
     index = read_index(tmp_path / "a" / "index.parquet")
     assert (index.name, index.classes, index.multilabel) == ("marks", drawn.classes, source == "tags")
     assert [tuple(labels) for labels in index.labels] == drawn.labels and index.split == drawn.split

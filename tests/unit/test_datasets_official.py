@@ -42,8 +42,13 @@ LAYOUTS = {
 
 def prepared(tmp_path, source, root="data", **keys):
     data = SOURCES[source](label="", source=source, root=str(tmp_path / root), **keys)
-    prepare("mine", data, tmp_path / "out" / "index.parquet", tmp_path / "out" / "report.json")
+    report = prepare("mine", data, tmp_path / "out" / "index.parquet")
+    (tmp_path / "report.json").write_text(json.dumps(report))
     return read_index(tmp_path / "out" / "index.parquet")
+
+
+def report(tmp_path):
+    return json.loads((tmp_path / "report.json").read_text())
 
 
 def refusal(tmp_path, source, **keys):
@@ -70,8 +75,8 @@ def test_labels_splits_and_pixels_are_those_that_were_written(tmp_path, layout):
             np.testing.assert_array_equal(shown, pixels)
     left = {path for path in tmp_path.rglob("*") if path not in before}
     array = {tmp_path / "out" / "images.npy"} if source == "cifar100" else set()
-    assert left == {tmp_path / "out", *(tmp_path / "out" / name for name in ("index.parquet", "report.json"))} | array
-    about = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert left == {tmp_path / "report.json", tmp_path / "out", tmp_path / "out" / "index.parquet"} | array
+    about = report(tmp_path)
     assert about["agrees"] is False and about["unreadable"]["count"] == about["absent"]["count"] == 0
 
 
@@ -90,7 +95,7 @@ def test_counts_are_compared_with_the_published_ones(tmp_path, caplog, source, p
     source, build, keys = LAYOUTS["imagenet tars" if source == "imagenet" else source]
     expected = build(tmp_path / "data")
     prepared(tmp_path, source, **keys)
-    about = json.loads((tmp_path / "out" / "report.json").read_text())
+    about = report(tmp_path)
     assert about["published"] == published
     assert about["counts"]["train"] + about["counts"]["test"] == len(expected.images)
     assert f"training images, where {published['train']:,} are published." in caplog.text
@@ -372,7 +377,7 @@ def test_images_of_chestxray14_that_are_not_there_are_told(tmp_path, caplog):
     shutil.rmtree(tmp_path / "data" / "images_003")
     index = prepared(tmp_path, "chestxray14")
     assert "00000006_000.png" not in index.ids
-    about = json.loads((tmp_path / "out" / "report.json").read_text())
+    about = report(tmp_path)
     assert about["absent"] == {"count": 1, "images": ["00000006_000.png"]}
     assert "1 images that its lists name are not there: 00000006_000.png." in caplog.text
 
@@ -446,5 +451,5 @@ def test_resisc45_is_divided_alike_in_every_class(tmp_path, share, each):
 def test_resisc45s_published_counts_follow_the_share(tmp_path):
     layouts.resisc45(tmp_path / "data")
     prepared(tmp_path, "resisc45", train_share=0.1)
-    about = json.loads((tmp_path / "out" / "report.json").read_text())
+    about = report(tmp_path)
     assert about["published"] == {"train": 3_150, "test": 28_350, "classes": 45}

@@ -45,7 +45,7 @@ def write(path: Path, head, rows, delimiter=",", encoding="utf-8"):
 
 def prepared(tmp_path, table="labels.csv", **keys):
     data = Listed(label="", source="table", root=str(tmp_path / "root"), table=table, **keys)
-    prepare("mine", data, tmp_path / "out" / "index.parquet", tmp_path / "out" / "report.json")
+    prepare("mine", data, tmp_path / "out" / "index.parquet")
     return read_index(tmp_path / "out" / "index.parquet")
 
 

@@ -472,7 +472,7 @@ def test_a_student_is_distilled_from_unlabelled_files(tiny_teacher, distill_reci
         picture = Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8))
         picture.save(tmp_path / "in" / ("any" if number % 2 else ".") / f"{number}.png")
     folder = Folder(label="", source="folder", root=str(tmp_path / "in"))
-    prepare("bare", folder, tmp_path / "index.parquet", tmp_path / "report.json")
+    prepare("bare", folder, tmp_path / "index.parquet")
     index = read_index(tmp_path / "index.parquet")
     assert index.classes == [] and index.labels == [[]] * 12
     write_subset(index, 0, "balanced", tmp_path / "subset.parquet")

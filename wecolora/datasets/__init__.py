@@ -16,13 +16,12 @@ import numpy as np
 import xxhash
 
 from wecolora.datasets import bundled, chestxray14, cifar100, folder, imagenet, inat2019, resisc45, table
-from wecolora.datasets.checking import Seen, examine_all
+from wecolora.datasets.checking import Progress, Seen, examine_all, silent
 from wecolora.datasets.listing import Entry, Listing, some
 from wecolora.errors import BadInput
 from wecolora.files import atomic_write
 from wecolora.images import Index, write_index
 from wecolora.recipes import Dataset
-from wecolora.runtime import write_json
 
 log = logging.getLogger("wecolora")
 SOURCES: dict[str, Callable[[str, Any], Listing]] = {
@@ -39,8 +38,10 @@ SPLITS = {"train": "training", "test": "test"}
 NAMED = 100  # pairs of duplicates that a report names
 
 
-def prepare(name: str, data: Dataset, index: str | Path, report: str | Path, threads: int = 1) -> None:
-    """Write the index (Parquet) of a data set, sorted by the images' ids, and a report on its images (JSON).
+def prepare(
+    name: str, data: Dataset, index: str | Path, threads: int = 1, progress: Progress = silent
+) -> dict[str, Any]:
+    """Write the index (Parquet) of a data set, sorted by the images' ids; returns a report on them, for JSON.
 
     Reads each image once, in ``threads`` processes. Raises BadInput where something is missing, where a split or a
     class has no images, and, without ``skip_unreadable``, where an image cannot be read. Counts other than the
@@ -49,7 +50,7 @@ def prepare(name: str, data: Dataset, index: str | Path, report: str | Path, thr
     index = Path(index)
     listed = _listed(name, data)
     if listed.pixels is None:
-        seen = examine_all(listed.root, listed.entries, threads)
+        seen = examine_all(listed.root, listed.entries, threads, progress)
         root = str(listed.root)
     else:
         with atomic_write(index.with_name("images.npy")) as temporary, open(temporary, "wb") as file:
@@ -91,7 +92,7 @@ def prepare(name: str, data: Dataset, index: str | Path, report: str | Path, thr
         ),
         index,
     )
-    write_json(report, found)
+    return found
 
 
 def _listed(name: str, data: Dataset) -> Listing:
