@@ -1,4 +1,4 @@
-"""Run the benchmarks: random images and weights, in a temporary folder that is removed. Nothing is downloaded."""
+"""Run the benchmarks: made-up images, random weights, in a temporary folder that is removed. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import probes, reads, steps
+from benchmarks import decode, probes, reads, steps
 from benchmarks.common import Setting
 from wecolora import runtime
 
 WIDTH = 100
-BENCHMARKS = {"steps": steps, "reads": reads, "probes": probes}
+BENCHMARKS = {"steps": steps, "reads": reads, "probes": probes, "decode": decode}
 
 
 def main() -> None:

@@ -207,9 +207,8 @@ class CacheReader:
                 part = recorded[row, view]
                 if len(kept):
                     kept[place] = part
-                    part = kept[place]
                 if digest is not None:
-                    digest.update(part.data)  # while the processor's cache holds it
+                    digest.update((kept[place] if len(kept) else part).data)  # while the processor's cache holds it
             if digest is not None:
                 if digest.intdigest() != shard.checksum[row, view]:
                     raise BadInput(

@@ -169,6 +169,4 @@ def test_nothing_outside_the_box_is_seen(noise):
     view = View(10, 5, 20, 24, False)
     other = 255 - noise
     other[5:29, 10:30] = noise[5:29, 10:30]
-    np.testing.assert_array_equal(
-        apply_view(whole(noise), view, 16), apply_view(whole(other), view, 16)
-    )
+    np.testing.assert_array_equal(apply_view(whole(noise), view, 16), apply_view(whole(other), view, 16))
