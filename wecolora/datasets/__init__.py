@@ -51,12 +51,8 @@ def prepare(
     listed = _listed(name, data)
     if listed.pixels is None:
         seen = examine_all(listed.root, listed.entries, threads, progress)
-        root = str(listed.root)
     else:
-        with atomic_write(index.with_name("images.npy")) as temporary, open(temporary, "wb") as file:
-            np.save(file, listed.pixels)
         seen = [_row(listed.pixels[entry.offset]) for entry in listed.entries]
-        root = "."
     unreadable = {entry.id: about.problem for entry, about in zip(listed.entries, seen, strict=True) if about.problem}
     if unreadable:
         for problem in list(unreadable.values())[:10]:
@@ -75,10 +71,13 @@ def prepare(
     digest = xxhash.xxh3_128()
     for entry, about in zip(listed.entries, seen, strict=True):
         digest.update(f"{entry.id} {about.digest}\n".encode())
+    if listed.pixels is not None:
+        with atomic_write(index.with_name("images.npy")) as temporary, open(temporary, "wb") as file:
+            np.save(file, listed.pixels)
     write_index(
         Index(
             name=name,
-            root=root,
+            root=str(listed.root) if listed.pixels is None else ".",
             classes=listed.classes,
             multilabel=listed.multilabel,
             ids=[entry.id for entry in listed.entries],

@@ -107,10 +107,11 @@ def _examine(positions: list[int]) -> list[Seen]:
 
 
 def _seen(root: Path, entry: Entry) -> Seen:
+    whole = entry.offset == entry.size == 0  # and no empty member of a tar, whose offset is more
     try:
         with open(root / entry.path, "rb") as file:
             file.seek(entry.offset)
-            content = file.read(entry.size or -1)
+            content = file.read(-1 if whole else entry.size)
     except OSError as error:
         return Seen("", "", f"{entry.id}: cannot be read ({error.strerror}).")
     return examine(content, entry.id)

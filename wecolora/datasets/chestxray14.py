@@ -37,7 +37,7 @@ NONE = "No Finding"
 def listing(name: str, data: ChestXray14) -> Listing:
     """PNG files of ``images/`` or ``images_0NN/images/``; the newer of the two tables where both are there. With 14
     classes an image without finding has no label."""
-    root = root_of(name, data)
+    root = root_of(name, data, WHERE)
     classes = DISEASES if data.classes == 14 else [*DISEASES, NONE]
     findings, files = _findings(root), _images(root)
     entries, absent = [], []

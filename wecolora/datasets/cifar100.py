@@ -22,7 +22,7 @@ WHERE = f"get {FOLDER}.tar.gz at https://www.cs.toronto.edu/~kriz/cifar.html"
 
 def listing(name: str, data: Cifar100) -> Listing:
     """Training and test images in their order, with the fine labels."""
-    root = root_of(name, data)
+    root = root_of(name, data, WHERE)
     classes = _column(root, "meta", _read(root, "meta"), "fine_label_names", str)
     entries: list[Entry] = []
     images = []

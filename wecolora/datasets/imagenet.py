@@ -28,7 +28,7 @@ Found = tuple[str, str, str, int, int]  # WNID, name, path from the root, offset
 def listing(name: str, data: ImageNet) -> Listing:
     """Training images from ``train/<wnid>/``, the official tar, or its 1000 tars in ``train/``; test images from
     ``val/<wnid>/``, or, with the devkit, from the official tar or a flat ``val/``. Classes are the sorted WNIDs."""
-    root = root_of(name, data)
+    root = root_of(name, data, WHERE)
     train, val = list(_train(root)), list(_val(root))
     classes = sorted({found[0] for found in (*train, *val)})
     labels = {wnid: (number,) for number, wnid in enumerate(classes)}

@@ -18,7 +18,7 @@ LISTS = {"train": "train2019.json", "test": "val2019.json"}
 
 def listing(name: str, data: INat2019) -> Listing:
     """Images that train2019.json and val2019.json (the test split) list; classes are the categories by their number."""
-    root = root_of(name, data)
+    root = root_of(name, data, WHERE)
     lists = {split: _read(root / file) for split, file in LISTS.items()}
     names = {number: label for _, categories in lists.values() for number, label in categories.items()}
     used = sorted({number for images, _ in lists.values() for _, number in images})

@@ -47,11 +47,12 @@ class Listing:
     pixels: np.ndarray | None = None
 
 
-def root_of(name: str, data: Any) -> Path:
-    """The data set's folder, absolute."""
+def root_of(name: str, data: Any, where: str = "") -> Path:
+    """The data set's folder, absolute; ``where`` says where to get the data set."""
     root = Path(data.root).resolve()
     if not root.is_dir():
-        raise BadInput(f"{root}: the root of data set {name} is no folder; set datasets.{name}.root.")
+        remedy = f"set datasets.{name}.root" + (f", or {where}" if where else "")
+        raise BadInput(f"{root}: the root of data set {name} is no folder; {remedy}.")
     return root
 
 

@@ -16,7 +16,7 @@ WHERE = f"get {FOLDER}.rar at https://gcheng-nwpu.github.io/#Datasets and unpack
 def listing(name: str, data: Resisc45) -> Listing:
     """Images <class>/<class>_NNN.jpg of the root, or of NWPU-RESISC45 in it. ``train_share`` of each class, drawn with
     ``split_seed``, are training images (see listing.drawn)."""
-    root = root_of(name, data)
+    root = root_of(name, data, WHERE)
     root = root / FOLDER if (root / FOLDER).is_dir() else root
     paths = [
         f"{folder}/{file}"
