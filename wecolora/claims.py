@@ -18,8 +18,8 @@ import pandas as pd
 from scipy import stats
 
 from wecolora.files import atomic_write
-from wecolora.methods import METHODS
-from wecolora.published import VARIANTS, published
+from wecolora.methods import METHODS, variants
+from wecolora.published import published
 from wecolora.recipes import ClaimsRecipe
 
 PAPER_WIDTH = 768  # of ViT-B
@@ -27,7 +27,7 @@ PAPER_RANK = 128  # where a claim is not about ranks; the rank that section 4.3 
 
 
 @dataclass(frozen=True)
-class Run:
+class PaperRun:
     """A run of the paper, without a seed; k is its rank at the paper's width, and ``table`` the one that prints its
     scores (None: Figure 4, which prints no numbers). The teacher itself has method ``teacher``, r 1 and no alpha."""
 
@@ -54,8 +54,8 @@ class Run:
 class Gain:
     """By how much one run's score exceeds another's."""
 
-    run: Run
-    over: Run
+    run: PaperRun
+    over: PaperRun
 
     def __str__(self) -> str:
         return f"{self.run} - {self.over}"
@@ -66,8 +66,8 @@ class Comparison:
     """On this data set, ``better`` lies more than ``margin`` points above ``worse``."""
 
     dataset: str
-    better: Run | Gain
-    worse: Run | Gain
+    better: PaperRun | Gain
+    worse: PaperRun | Gain
     margin: float = 0.0
 
 
@@ -101,7 +101,9 @@ def _over(
 ) -> tuple[Comparison, ...]:
     """One method over each of the others in one of the tables with r = 2 alone (1, 2 and 5)."""
     return tuple(
-        Comparison(dataset, Run(teacher, better, 2, alpha, table), Run(teacher, other, 2, alpha, table), margin)
+        Comparison(
+            dataset, PaperRun(teacher, better, 2, alpha, table), PaperRun(teacher, other, 2, alpha, table), margin
+        )
         for alpha in alphas
         for other in worse
         for dataset in datasets
@@ -110,7 +112,7 @@ def _over(
 
 def _gain(teacher: str, r: int, alpha: int) -> Gain:
     table = TABLE_OF_ALPHA[alpha]
-    return Gain(Run(teacher, "wecolora", r, alpha, table), Run(teacher, "weco_kd", r, alpha, table))
+    return Gain(PaperRun(teacher, "wecolora", r, alpha, table), PaperRun(teacher, "weco_kd", r, alpha, table))
 
 
 def _over_baseline(
@@ -137,7 +139,7 @@ def _gains(larger: int, smaller: int) -> tuple[Comparison, ...]:
 
 def _over_rank(k: int) -> tuple[Comparison, ...]:
     """The ranks 128 and 256 each over another one (Figure 4)."""
-    run = Run(SUP, "wecolora", 2, 10, table=None)
+    run = PaperRun(SUP, "wecolora", 2, 10, table=None)
     return tuple(Comparison("cifar100", replace(run, k=good), replace(run, k=k)) for good in (128, 256))
 
 
@@ -199,7 +201,7 @@ CLAIMS = (
         "Table 2, section 4.3",
         "all",
         tuple(
-            Comparison(dataset, Run(MAE, "teacher", 1, None, 2), Run(MAE, method, 2, alpha, 2))
+            Comparison(dataset, PaperRun(MAE, "teacher", 1, None, 2), PaperRun(MAE, method, 2, alpha, 2))
             for alpha in (1, 10)
             for method in ("dmae", "deit", "weco_kd", "wecolora")
             for dataset in THREE
@@ -211,7 +213,11 @@ CLAIMS = (
         "Table 2, section 4.3",
         "all",
         # The margin is on the other side of the printed number: 5.3 points and anything that prints so.
-        (Comparison("cifar100", Run(MAE, "wecolora", 2, 10, 2), Run(MAE, "teacher", 1, None, 2), margin=-5.35),),
+        (
+            Comparison(
+                "cifar100", PaperRun(MAE, "wecolora", 2, 10, 2), PaperRun(MAE, "teacher", 1, None, 2), margin=-5.35
+            ),
+        ),
     ),
     Claim(
         "weco_kd_over_deit_minivit_dmae",
@@ -331,7 +337,7 @@ CLAIMS = (
         "Tables 3, 4, 6 and 7 (not in words)",
         "most",
         tuple(
-            Comparison(dataset, Run(teacher, method, 2, alpha, table), Run(teacher, method, 3, alpha, table))
+            Comparison(dataset, PaperRun(teacher, method, 2, alpha, table), PaperRun(teacher, method, 3, alpha, table))
             for alpha, table in TABLE_OF_ALPHA.items()
             for teacher in (SUP, MAE)
             for method in ("weco_kd", "wecolora")
@@ -343,11 +349,11 @@ CLAIMS = (
 # Scores of runs
 
 BySeed = dict[int | None, float]  # scores in percent; None is the seed of what has none: a teacher, a published score
-Lookup = Callable[[Run, str], BySeed]
+Lookup = Callable[[PaperRun, str], BySeed]
 Found = dict[tuple[object, ...], BySeed]
 
 
-def _key(run: Run, dataset: str) -> tuple[object, ...]:
+def _key(run: PaperRun, dataset: str) -> tuple[object, ...]:
     return (run.teacher, run.method, run.r, run.alpha, run.rank, dataset)
 
 
@@ -372,7 +378,7 @@ def _scores_of_campaign(scores: pd.DataFrame, recipe: ClaimsRecipe) -> tuple[Fou
     return found, names
 
 
-def _published(run: Run, dataset: str) -> BySeed:
+def _published(run: PaperRun, dataset: str) -> BySeed:
     if run.table is None:
         return {}
     score = published(run.teacher, run.r, run.method, run.alpha, dataset, run.table)
@@ -388,8 +394,8 @@ def _pairs(better: BySeed, worse: BySeed) -> dict[int | None, tuple[float, float
     return {seed: (better[seed], worse[seed]) for seed in better if seed in worse}
 
 
-def _by_seed(side: Run | Gain, dataset: str, lookup: Lookup) -> BySeed:
-    if isinstance(side, Run):
+def _by_seed(side: PaperRun | Gain, dataset: str, lookup: Lookup) -> BySeed:
+    if isinstance(side, PaperRun):
         return lookup(side, dataset)
     pairs = _pairs(lookup(side.run, dataset), lookup(side.over, dataset))
     return {seed: score - other for seed, (score, other) in pairs.items()}
@@ -451,21 +457,21 @@ def _compare(
 ) -> dict[str, object]:
     dataset, margin = comparison.dataset, comparison.margin
 
-    def variant_that_was_run(side: Run | Gain) -> Run | Gain:
+    def variant_that_was_run(side: PaperRun | Gain) -> PaperRun | Gain:
         if isinstance(side, Gain):  # of methods that have no variants
             return side
         # The one in the campaign's own version of the paper's table first, so that one variant serves all of a table.
-        names = VARIANTS.get(side.method, ())
-        in_table = [name for name in names if name in recipe.methods.get(side.table or 0, [])]
-        variants = [replace(side, method=name) for name in (*in_table, *names)]
-        return next((variant for variant in variants if _key(variant, dataset) in found), side)
+        forms = variants(side.method)
+        in_table = [name for name in forms if name in recipe.methods.get(side.table or 0, [])]
+        runs = [replace(side, method=name) for name in (*in_table, *forms)]
+        return next((run for run in runs if _key(run, dataset) in found), side)
 
-    def runs_behind(side: Run | Gain) -> str:
+    def runs_behind(side: PaperRun | Gain) -> str:
         if isinstance(side, Gain):
             return f"{runs_behind(side.run)} {runs_behind(side.over)}".strip()
         return names.get(_key(side, dataset), "")
 
-    def regenerated(run: Run, dataset: str) -> BySeed:
+    def regenerated(run: PaperRun, dataset: str) -> BySeed:
         return found.get(_key(run, dataset), {})
 
     sides = [variant_that_was_run(side) for side in (comparison.better, comparison.worse)]

@@ -32,6 +32,9 @@ class Method:
     authors_loss_point: LossPoint = "after_norm"
     adapter: Literal["lora", "dora"] = "lora"
     venue: str = "-"
+    # The paper reports one DeiT and one MiniViT and does not say which form it ran: the name of the entry whose row of
+    # the paper's this one shares.
+    variant_of: str | None = None
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -65,11 +68,13 @@ METHODS: dict[str, Method] = {
     "top_kd": Method("Top pruning + KD", "first", "all"),
     "dmae": Method("DMAE", "random", "all", "dmae", venue="CVPR 2023"),
     "deit": Method("DeiT, no labels", "random", "all", "deit", venue="ICML 2021"),
-    "deit_hard": Method("DeiT, hard", "random", "all", "deit_hard", venue="ICML 2021"),
-    "deit_soft": Method("DeiT, soft", "random", "all", "deit_soft", venue="ICML 2021"),
+    "deit_hard": Method("DeiT, hard", "random", "all", "deit_hard", venue="ICML 2021", variant_of="deit"),
+    "deit_soft": Method("DeiT, soft", "random", "all", "deit_soft", venue="ICML 2021", variant_of="deit"),
     # The paper's r = 2 may mean the size of the other students, or their depth.
     "minivit": Method("MiniViT, r applications", "copy", "all", "minivit", venue="CVPR 2022"),
-    "minivit_depth": Method("MiniViT, one application", "copy", "all", "minivit_depth", venue="CVPR 2022"),
+    "minivit_depth": Method(
+        "MiniViT, one application", "copy", "all", "minivit_depth", venue="CVPR 2022", variant_of="minivit"
+    ),
     "weco_kd": Method("WeCo+KD", "copy", "all"),
     "weco_lora_qv": Method("WeCo+LoRA (Q, V)", "copy", "qv", authors_loss_point="before_norm"),
     # A method of the paper's later versions; the magnitudes train too.
@@ -78,6 +83,19 @@ METHODS: dict[str, Method] = {
     "wecolora_kl": Method("WeCoLoRA, L1 + KL", "copy", "enhanced", "l1_kl", "before_norm"),
     "wecolora_blocks": Method("WeCoLoRA, every block", "copy", "enhanced", "blocks", "before_norm"),
 }
+# Of the paper's teachers; Table 2 prints the second's.
+TEACHER_VENUES = {"vitb_sup": "ICLR 2021", "vitb_mae": "CVPR 2022"}
+
+
+def papers_name(name: str) -> str:
+    """The method as paper_results.csv calls it."""
+    return METHODS[name].variant_of or name
+
+
+def variants(papers: str) -> list[str]:
+    """The methods that may stand for the paper's of that name; where one has to, the first that was run does."""
+    return [name for name in METHODS if papers_name(name) == papers]
+
 
 # What Table 1 ticks in the place of a method's name.
 COMPONENTS: dict[str, Callable[[str], bool]] = {

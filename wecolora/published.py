@@ -6,10 +6,7 @@ import csv
 import functools
 from pathlib import Path
 
-# The paper reports one row for each of these and does not say which variant it ran; where one has to stand for the
-# paper's, the first that was run does.
-VARIANTS = {"deit": ("deit", "deit_hard", "deit_soft"), "minivit": ("minivit", "minivit_depth")}
-_PAPERS_NAME = {variant: name for name, variants in VARIANTS.items() for variant in variants}
+from wecolora.methods import papers_name
 
 Row = tuple[str, int, str, float | None, str]
 
@@ -31,9 +28,9 @@ def published(
 ) -> float | None:
     """The paper's score in percent (top-1 accuracy; mean AUC on chestxray14), or None where it prints none.
 
-    teacher, method and dataset are the names of paper_results.csv, or a variant of a method; the teacher's own score
-    has method ``teacher``, r 1 and alpha None. Tables differ once (CIFAR-100: 33.3 in Table 1, 33.4 in Table 3): the
-    given table's value wins, otherwise the first one's in the file.
+    teacher and dataset are the names of paper_results.csv, method one of METHODS; the teacher's own score has method
+    ``teacher``, r 1 and alpha None. Tables differ once (CIFAR-100: 33.3 in Table 1, 33.4 in Table 3): the given table's
+    value wins, otherwise the first one's in the file.
     """
-    values = _scores().get((teacher, r, _PAPERS_NAME.get(method, method), alpha, dataset))
+    values = _scores().get((teacher, r, papers_name(method), alpha, dataset))
     return None if values is None else values.get(table, next(iter(values.values())))

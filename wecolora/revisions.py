@@ -12,12 +12,12 @@ REVISIONS = {
     "distill": 2,
     "features": 2,
     "probe": 3,
-    "table": 2,
+    "table": 3,
     "figure": 1,
     "latent": 1,
     "rollout": 2,
     "claims": 1,
-    "report": 1,
+    "report": 2,
     "computation": 3,
 }
 

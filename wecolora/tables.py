@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from wecolora.files import atomic_write
-from wecolora.methods import COMPONENTS, METHODS
+from wecolora.methods import COMPONENTS, METHODS, TEACHER_VENUES
 from wecolora.published import published
 from wecolora.recipes import ArtifactRecipe
 from wecolora.scores import over_seeds
@@ -166,6 +166,8 @@ def printed_table(
             same = same and place < len(last) and (last[place] == value or (_missing(value) and _missing(last[place])))
             if axis == "components":
                 row |= {title: "✓" if has(str(value)) else "✗" for title, has in COMPONENTS.items()}
+            elif axis == "venue":
+                row[TITLES[axis]] = "" if same else _venue(str(value), cells["teacher"].iloc[0], recipe)
             else:
                 row[TITLES[axis]] = "" if same else _label(axis, value, recipe)
         for cell in cells.to_dict("records"):
@@ -179,13 +181,18 @@ def _missing(value: object) -> bool:
     return value is None or value != value
 
 
+def _venue(method: str, teacher: str, recipe: ArtifactRecipe) -> str:
+    """Where a method was published; a teacher itself, where the paper's was that it is or stands for."""
+    if _is_teacher(method):
+        return TEACHER_VENUES.get(recipe.paper_teachers.get(teacher, ""), "-")
+    return METHODS[method].venue
+
+
 def _label(axis: str, value: object, recipe: ArtifactRecipe) -> str:
     if axis == "teacher":
         return recipe.teachers[str(value)]
     if axis == "method":
         return METHODS[str(value)].label
-    if axis == "venue":
-        return METHODS[str(value)].venue
     if _missing(value):  # the teacher has no alpha
         return "-"
     if axis == "loss_point":

@@ -16,7 +16,7 @@ import yaml
 
 from wecolora.config import KEYS, RULES, Config, parse
 from wecolora.errors import BadInput
-from wecolora.methods import METHODS
+from wecolora.methods import METHODS, papers_name
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = REPOSITORY / "schemas" / "config.schema.json"
@@ -73,11 +73,10 @@ def test_the_default_has_the_artifacts_of_the_paper():
     assert names <= set(config.artifacts)
     # Each of the paper's scores has a run and a data set that stand for it.
     roles = {name: entry.stands_for for name, entry in [*config.teachers.items(), *config.datasets.items()]}
-    variants = {"deit_hard": "deit"}
     with open(REPOSITORY / "wecolora" / "paper_results.csv", newline="") as file:
         papers = [tuple(row.values())[:-1] for row in csv.DictReader(file)]
     found = {
-        (str(number), roles[run.teacher], str(run.r), variants.get(run.method, run.method),
+        (str(number), roles[run.teacher], str(run.r), papers_name(run.method),
          "" if run.alpha is None else f"{run.alpha:g}", roles[dataset])
         for number in range(1, 8)
         for run in config.runs_of(f"table{number}")

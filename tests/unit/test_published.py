@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from wecolora import published as module
-from wecolora.published import VARIANTS, published
+from wecolora.methods import METHODS, variants
+from wecolora.published import published
 
 SUP, MAE = "vitb_sup", "vitb_mae"
 
@@ -72,7 +73,10 @@ def test_variants_are_the_papers_row():
         assert published(MAE, 2, variant, 10, "cifar100") == 48.1
     for variant in ("minivit", "minivit_depth"):
         assert published(SUP, 2, variant, 1, "cifar100") == 37.3
-    assert {name for name in VARIANTS if name not in {row["method"] for row in rows()}} == set()
+    assert variants("deit") == ["deit", "deit_hard", "deit_soft"]
+    assert variants("minivit") == ["minivit", "minivit_depth"]
+    assert variants("wecolora") == ["wecolora"]
+    assert {method.variant_of for method in METHODS.values()} - {None} <= {row["method"] for row in rows()}
 
 
 @pytest.mark.parametrize(

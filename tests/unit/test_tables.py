@@ -554,7 +554,7 @@ TABLE_2 = [
     ["", "DeiT, no labels", "ICML 2021", "39.9", "29.2", "48.1"],
     ["", "WeCo+KD", "-", "53.7", "31.2", "48.2"],
     ["", "WeCoLoRA", "-", "**56.0**", "**34.5**", "**49.8**"],
-    ["-", "Teacher", "-", "66.1", "41.6", "55.1"],
+    ["-", "Teacher", "CVPR 2022", "66.1", "41.6", "55.1"],
 ]
 TABLE_5 = [
     ["1%", "DeiT, hard", "ICML 2021", "25.5", "20.3", "39.0"],
@@ -635,6 +635,13 @@ def test_a_teacher_stands_last_where_it_has_no_value(score_files, axis, title):
     _, printed = with_teacher(score_files, {"weco_kd": 40, "wecolora": 50}, rows=[axis, "method"])
     assert list(printed["Method"]) == ["WeCo+KD", "WeCoLoRA", "Teacher"]
     assert list(printed[title]) == [{"alpha": "1%", "loss_point": "after the norm"}[axis], "", "-"]
+
+
+@pytest.mark.parametrize(("role", "venue"), [("vitb_sup", "ICLR 2021"), ("vitb_mae", "CVPR 2022"), (None, "-")])
+def test_a_teachers_venue_is_that_of_the_papers_teacher_that_it_stands_for(score_files, role, venue):
+    roles = {"paper_teachers": {"mae": role}} if role else {}
+    _, printed = with_teacher(score_files, {"wecolora": 50}, rows=["method", "venue"], **roles)
+    assert printed[["Method", "Venue"]].to_numpy().tolist() == [["Teacher", venue], ["WeCoLoRA", "-"]]
 
 
 def test_a_teachers_published_score_stands_beside_its_own(score_files):
