@@ -15,7 +15,7 @@ REVISIONS = {
     "table": 3,
     "figure": 1,
     "latent": 1,
-    "rollout": 2,
+    "rollout": 3,
     "claims": 1,
     "report": 2,
     "computation": 3,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from wecolora.figures import save_figure
 from wecolora.files import atomic_write
 from wecolora.recipes import ArtifactRecipe
 
+CANDIDATES = 36  # images of the test split, among which the figure's are chosen
 COLOURS = mpl.colormaps["inferno"]  # perceptually uniform, read by the colour-blind, ordered in grey print
 
 
@@ -74,6 +75,20 @@ def rollout(attentions: Sequence[Tensor], keep: float = 0.1, prefix: int = 1) ->
     return patches / highest.clamp_min(torch.finfo(patches.dtype).tiny)  # nothing kept: zeros, no division by zero
 
 
+def grey_levels(pixels: np.ndarray) -> np.ndarray:
+    """(n, H, W, 3) uint8 -> (n, H, W) in [0, 1]: Rec. 601's luma."""
+    return (pixels / 255) @ np.array([0.299, 0.587, 0.114])
+
+
+def clearest(pixels: np.ndarray, classes: Sequence[Hashable], count: int) -> list[int]:
+    """Positions of that many of the images (n, H, W, 3) uint8, those of the highest contrast first: the standard
+    deviation of the grey levels. One a class, as far as there are classes: in a uniform crop no model has anything to
+    look at, and of one picture's crops the most contrasting are alike."""
+    order = np.argsort(-grey_levels(pixels).std(axis=(1, 2)), kind="stable").tolist()
+    best = {classes[position]: position for position in reversed(order)}
+    return sorted(order, key=lambda position: best[classes[position]] != position)[:count]
+
+
 def grid(maps: np.ndarray) -> np.ndarray:
     """(n, patches) -> (n, side, side): the patches lie in a square, row by row."""
     side = math.isqrt(maps.shape[1])
@@ -90,8 +105,7 @@ def overlay(pixels: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """Images (n, H, W, 3) uint8 and maps (n, patches) in [0, 1] -> (n, H, W, 3) in [0, 1]: the maps, enlarged
     bilinearly, in colours over the images in grey."""
     enlarged = interpolate(torch.from_numpy(grid(maps))[:, None], pixels.shape[1:3], mode="bilinear")[:, 0]
-    grey = (pixels / 255) @ np.array([0.299, 0.587, 0.114])  # Rec. 601's luma
-    return shade(grey, enlarged.numpy())
+    return shade(grey_levels(pixels), enlarged.numpy())
 
 
 def draw_rollout(
@@ -113,7 +127,7 @@ def draw_rollout(
     bar = figure.colorbar(
         ScalarMappable(cmap=over_mid_grey), ax=axes, location="bottom", aspect=40, shrink=0.6, pad=0.02
     )
-    bar.set_label("Attention rollout of the class token (1: the image's highest)")
+    bar.set_label("Attention rollout of the class token, over the image in grey\n(1: the image's highest)")
     figure.suptitle(recipe.title)
     return figure
 

@@ -6,15 +6,17 @@ from wecolora import runtime, vit
 from wecolora.images import read_index
 from wecolora.methods import METHODS
 from wecolora.recipes import ArtifactRecipe, FeatureRecipe
-from wecolora.rollout import attentions, rollout, write_rollout
+from wecolora.rollout import CANDIDATES, attentions, clearest, rollout, write_rollout
 
 
 def main(*, students, index, csv, png, pdf, recipe, sight, threads):
     wanted, seen = ArtifactRecipe.model_validate_json(recipe), FeatureRecipe.model_validate_json(sight)
     runtime.device(threads)
     data = read_index(index)
-    rows = data.examples("test", wanted.images)
-    pixels = data.pixels(rows, seen.architecture.img_size)
+    candidates = data.examples("test", max(CANDIDATES, wanted.images))
+    pixels = data.pixels(candidates, seen.architecture.img_size)
+    chosen = clearest(pixels, [tuple(data.labels[row]) for row in candidates], wanted.images)
+    pixels = pixels[chosen]
     statistics = seen.statistics[data.name]
     images = vit.normalise(torch.from_numpy(pixels), statistics.mean, statistics.std)
     maps = {}
@@ -22,7 +24,7 @@ def main(*, students, index, csv, png, pdf, recipe, sight, threads):
         model = vit.load_student(seen.architecture.model_dump(), path)
         attended = rollout(attentions(model, images), prefix=model.num_prefix_tokens)
         maps[METHODS[name].label] = attended.numpy()
-    names = [data.classes[data.labels[row][0]] for row in rows]
+    names = [data.classes[data.labels[candidates[place]][0]] for place in chosen]
     write_rollout(pixels, names, maps, wanted, csv, png, pdf)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from wecolora import vit
 from wecolora.recipes import ArtifactRecipe
-from wecolora.rollout import attentions, draw_rollout, overlay, rollout, transition, write_rollout
+from wecolora.rollout import attentions, clearest, draw_rollout, overlay, rollout, transition, write_rollout
 
 RECIPE = ArtifactRecipe(
     name="figure3",
@@ -170,6 +170,31 @@ def test_prefix_tokens_are_no_patches():
 def test_no_attention_on_patches_is_zero():
     block = torch.tensor([[[[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]]])
     assert torch.equal(rollout([block, block]), torch.zeros(1, 2))
+
+
+# Which images
+
+
+def stripes(contrast, colour=(1, 1, 1)):
+    """8 x 8 pixels: columns that are darker and lighter than 100 by that much, in a colour."""
+    signs = np.tile([-1, 1], (8, 4))[..., None]
+    return (100 + contrast * signs * np.array(colour)).astype(np.uint8)
+
+
+def test_the_images_of_the_most_contrast_are_shown_one_a_class():
+    pixels = np.stack([stripes(contrast) for contrast in (0, 40, 90, 80, 30)])
+    classes = ["a", "b", "c", "c", "a"]
+    assert clearest(pixels, classes, 3) == [2, 1, 4]
+    assert clearest(pixels, classes, 4) == [2, 1, 4, 3]  # a second of a class, where there are no more
+    assert clearest(pixels, classes, 9) == [2, 1, 4, 3, 0]
+    assert clearest(pixels, [0, 1, 2, 3, 4], 3) == [2, 3, 1]
+    assert clearest(pixels[[1, 1, 1]], "abc", 2) == [0, 1]  # level: in the order given
+
+
+def test_contrast_is_of_grey_levels():
+    """Red and green against each other by 0.587 / 0.299: many colours, one grey; the same of blue alone: some."""
+    equal = stripes(50, (1, -0.299 / 0.587, 0))
+    assert clearest(np.stack([equal, stripes(10), stripes(100, (0, 0, 1))]), "abc", 3) == [2, 1, 0]
 
 
 # Figure
