@@ -24,3 +24,8 @@ rule all:
     default_target: True
     input:
         campaign.targets(),
+
+
+# What killed jobs left of files that they were writing.
+onsuccess:
+    remove_leftovers("results")

@@ -5,6 +5,7 @@ import sys
 sys.path.insert(0, workflow.basedir)
 
 from wecolora.errors import BadInput
+from wecolora.files import remove_leftovers
 from wecolora.workflow import Campaign
 
 try:

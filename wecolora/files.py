@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +18,34 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it into place when the block ends well, remove it otherwise."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The process number keeps two jobs that write the same file apart; the last rename wins, each file is whole.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Process and host keep two jobs that write the same file apart; the last rename wins, each file is whole.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}@{socket.gethostname()}.part")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove the temporary files that killed writers left below a folder: those of processes of this host that are
+    gone, and those of other hosts to which nothing was written for an hour."""
+    for path in Path(folder).rglob(".*.part"):
+        if _is_abandoned(path):
+            path.unlink(missing_ok=True)
+
+
+def _is_abandoned(temporary: Path) -> bool:
+    writer, _, host = temporary.name.removesuffix(".part").rpartition("@")
+    try:
+        if host != socket.gethostname():
+            return time.time() - temporary.stat().st_mtime > 3600
+        os.kill(int(writer.rpartition(".")[2]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it was renamed just now; or the process is another user's
+        pass
+    return False
 
 
 def files_below(root: str | Path) -> Iterator[tuple[str, os.DirEntry[str]]]:

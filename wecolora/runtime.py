@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -26,7 +27,8 @@ log = logging.getLogger("wecolora")
 
 @contextmanager
 def job(path: str | None, recipe: str = "") -> Iterator[None]:
-    """Send log lines and tracebacks to the job's log file and to stderr; bad input ends the job with one line there."""
+    """Send log lines and tracebacks to the job's log file and to stderr; bad input ends the job with one line there, and
+    so does SIGTERM, which a scheduler sends before it kills."""
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if path:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -37,6 +39,7 @@ def job(path: str | None, recipe: str = "") -> Iterator[None]:
     log.setLevel(logging.INFO)
     if recipe:
         handlers[-1].emit(log.makeRecord("wecolora", logging.INFO, "", 0, f"recipe: {recipe}", (), None))
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
         yield
     except BadInput as error:
@@ -46,8 +49,15 @@ def job(path: str | None, recipe: str = "") -> Iterator[None]:
         log.exception("ERROR: unexpected")
         sys.exit(1)
     finally:
+        signal.signal(signal.SIGTERM, before)
         for handler in handlers:
             handler.close()
+
+
+def _stop(number: int, frame: object) -> None:
+    """As an error would: temporary files go, and what was saved stays."""
+    log.error("ERROR: stopped by SIGTERM")
+    sys.exit(128 + number)
 
 
 def device(threads: int) -> str:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from wecolora.files import atomic_write, file_state, files_below, folder_state
+from wecolora.files import atomic_write, file_state, files_below, folder_state, remove_leftovers
 
 
 def names(folder):
@@ -94,6 +94,22 @@ def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):
     path = tmp_path / "a.txt"
     assert another_process(code, path).returncode == -9
     assert not path.exists() and all(name.endswith(".part") for name in names(tmp_path))
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    folder = tmp_path / "deep" / "er"
+    path = folder / "a.txt"
+    kill = "import os, signal, sys; from wecolora.files import atomic_write\nwith atomic_write(sys.argv[1]) as temporary:\n"
+    another_process(kill + "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)", path)
+    (folder / ".b.txt.12@elsewhere.part").write_text("being written")
+    old = folder / ".c.txt.12@elsewhere.part"
+    old.write_text("left")
+    os.utime(old, (0, 0))
+    with atomic_write(path) as temporary:
+        temporary.write_text("mine")
+        assert len(names(folder)) == 4
+        remove_leftovers(tmp_path)
+    assert names(folder) == [".b.txt.12@elsewhere.part", "a.txt"]
 
 
 # What a folder holds
