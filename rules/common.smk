@@ -15,7 +15,7 @@ except BadInput as error:
 
 ROOT = campaign.root
 RUN = f"{ROOT}/runs/{{teacher}}/{{run}}"
-LOGS = f"{ROOT}/logs"
+LOGS = campaign.logs
 
 
 def shown(path, category):

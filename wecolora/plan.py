@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import torch
@@ -23,6 +22,7 @@ from wecolora.computation import bytes_per_view, counts
 from wecolora.datasets import chestxray14, cifar100, imagenet, inat2019, resisc45
 from wecolora.errors import BadInput
 from wecolora.grid import RunSpec
+from wecolora.jobs import Job, jobs
 from wecolora.methods import METHODS
 from wecolora.recipes import Architecture
 from wecolora.vit import build, pooled
@@ -37,9 +37,6 @@ PUBLISHED = {
     "chestxray14": chestxray14.PUBLISHED,
     "inat2019": inat2019.PUBLISHED,
 }
-
-
-Evaluation = tuple[RunSpec, str]  # a run and a data set
 
 
 @dataclass(frozen=True)
@@ -73,31 +70,21 @@ class Plan:
 def make_plan(campaign: Campaign) -> Plan:
     """Of the config's chosen artifacts. BadInput where a data set is not counted yet."""
     config = campaign.config
-    corpus = sizes(campaign, config.corpus.dataset)[0]
-    scores, features = _probed(campaign)
-    trained = [run for run in campaign.trained() if METHODS[run.method].axes]
-    images = [config.corpus.dataset] * bool(trained) + [dataset for _, dataset in features]
-    indexes = [[campaign.index(name)] for name in dict.fromkeys(images)]
-    weights = [
-        campaign.weights(SimpleNamespace(teacher=name))
-        for name in dict.fromkeys(run.teacher for run in campaign.trained())
-    ]
-    fetched = [[path] for path in weights if path.startswith(campaign.root)]
-    drawn = [campaign.files_of(name) for name, artifact in config.chosen().items() if artifact.kind != "students"]
-    rest = [[path] for path in campaign.targets() if path not in campaign.artifact_files()]
-    cached = _cache(campaign, trained, corpus)
-    stages = [
-        Stage("prepare", len(indexes), _there(indexes)),
-        Stage("subset", int(bool(trained)), _there([[campaign.subset]])),
-        Stage("fetch_teacher", len(fetched), _there(fetched)),
-        cached,
-        _distill(campaign, trained, corpus),
-        _features(campaign, features),
-        _probe(campaign, scores),
-        Stage("tables, figures", len(drawn) + len(rest), _there([*drawn, *rest])),
-    ]
+    found = jobs(campaign)
+    counted = {"cache_teacher": _cache, "distill": _distill, "features": _features}
+    stages = []
+    for rule in ("prepare", "subset", "fetch_teacher", "cache_teacher", "distill", "features", "probe"):
+        of_rule = [job for job in found if job.rule == rule]
+        cost = counted[rule](campaign, of_rule) if rule in counted else {}
+        stages.append(Stage(rule, len(of_rule), sum(job.done for job in of_rule), **cost))
+    artifacts = [name for name, artifact in config.chosen().items() if artifact.kind != "students"]
+    drawn = [campaign.files_of(name) for name in artifacts]
+    drawn += [[path] for path in campaign.targets() if path not in campaign.artifact_files()]
+    done = sum(all(Path(path).exists() for path in files) for files in drawn)
+    stages.append(Stage("tables, figures", len(drawn), done))
+    online = Stage("teacher online", 0, 0, **_online(campaign, [job for job in found if job.rule == "distill"]))
+    cached = next(stage for stage in stages if stage.name == "cache_teacher")
     a_view = cached.bytes // config.corpus.views
-    online = _online(campaign, trained, corpus)
     return Plan(len(config.runs()), stages, online, {views: views * a_view for views in (1, 10)})
 
 
@@ -117,100 +104,58 @@ def sizes(campaign: Campaign, dataset: str) -> tuple[int, int]:
     return published["train"], published["test"]
 
 
-def _there(jobs: Iterable[list[str]]) -> int:
-    return sum(all(Path(path).exists() for path in files) for files in jobs)
+def _images(campaign: Campaign, percent: float | None) -> int:
+    """Of a share of the corpus."""
+    return round(sizes(campaign, campaign.config.corpus.dataset)[0] * min(percent or 0, 100) / 100)
 
 
-def _probed(campaign: Campaign) -> tuple[list[Evaluation], list[Evaluation]]:
-    """The (run, data set) pairs that the chosen artifacts need a score of, and those that they need features of."""
+def _cache(campaign: Campaign, found: list[Job]) -> dict[str, int]:
     config = campaign.config
-    scores: dict[Evaluation, None] = {}
-    drawn: dict[Evaluation, None] = {}
-    for name in config.chosen():
-        for artifact in config.scored() if config.artifacts[name].kind == "claims" else [name]:
-            entry = config.artifacts[artifact]
-            if entry.kind in ("table", "figure"):
-                scores.update(
-                    dict.fromkeys((run, dataset) for run in config.runs_of(artifact) for dataset in entry.datasets)
-                )
-            elif entry.kind == "latent":
-                drawn.update(dict.fromkeys((run, entry.datasets[0]) for run in campaign.drawn_runs(artifact)))
-    return list(scores), list({**scores, **drawn})
-
-
-def _share(images: int, alpha: float | None) -> int:
-    return round(images * (alpha or 0) / 100)
-
-
-def _cache(campaign: Campaign, runs: list[RunSpec], corpus: int) -> Stage:
-    config = campaign.config
-    shards: dict[str, set[str]] = {}
-    for run in runs:
-        shards.setdefault(run.teacher, set()).update(
-            campaign.shards(SimpleNamespace(teacher=run.teacher, run=run.slug()))
-        )
     passes = macs = size = 0
-    for teacher, files in shards.items():
+    for teacher, shards in Counter(job.teacher for job in found).items():
         architecture = config.teachers[teacher].architecture
-        views = _share(corpus, min(100, len(files) * config.corpus.shard_percent)) * config.corpus.views
+        views = _images(campaign, shards * config.corpus.shard_percent) * config.corpus.views
         passes += views
         macs += views * _of_teacher(architecture)
         size += views * bytes_per_view(architecture)
-    jobs = [[path] for files in shards.values() for path in files]
-    return Stage("cache_teacher", len(jobs), _there(jobs), passes, macs, size)
+    return {"passes": passes, "macs": macs, "bytes": size}
 
 
-def _distill(campaign: Campaign, runs: list[RunSpec], corpus: int) -> Stage:
+def _distill(campaign: Campaign, found: list[Job]) -> dict[str, int]:
     passes = macs = size = 0
-    for run in runs:
-        seen = _share(corpus, run.alpha) * campaign.config.distill.epochs
+    for run in [job.run for job in found if job.run]:
+        seen = _images(campaign, run.alpha) * campaign.config.distill.epochs
         architecture = campaign.config.teachers[run.teacher].architecture
-        found = _counted(architecture, run)
+        counted = _counted(architecture, run)
         passes += seen
         # A backward pass costs a forward one for the inputs' gradients and one more for the weights' that train.
         backward = 2 if METHODS[run.method].trains == "all" else 1
-        macs += seen * (1 + backward) * found["training_macs_with_attention"]
+        macs += seen * (1 + backward) * counted["training_macs_with_attention"]
         if campaign.config.distill.teacher == "online" or METHODS[run.method].online:
             macs += seen * _of_teacher(architecture)
-        size += 4 * found["parameters"]
-    files = [[campaign.student(SimpleNamespace(teacher=run.teacher, run=run.slug()))] for run in runs]
-    return Stage("distill", len(runs), _there(files), passes, macs, size)
+        size += 4 * counted["parameters"]
+    return {"passes": passes, "macs": macs, "bytes": size}
 
 
-def _online(campaign: Campaign, runs: list[RunSpec], corpus: int) -> Stage:
+def _online(campaign: Campaign, found: list[Job]) -> dict[str, int]:
     passes = macs = 0
-    for run in runs:
-        architecture = campaign.config.teachers[run.teacher].architecture
-        seen = _share(corpus, run.alpha) * campaign.config.distill.epochs
+    for run in [job.run for job in found if job.run]:
+        seen = _images(campaign, run.alpha) * campaign.config.distill.epochs
         passes += seen
-        macs += seen * _of_teacher(architecture)
-    return Stage("teacher online", len(runs), 0, passes, macs)
+        macs += seen * _of_teacher(campaign.config.teachers[run.teacher].architecture)
+    return {"passes": passes, "macs": macs}
 
 
-def _jobs(campaign: Campaign, wanted: list[Evaluation]) -> list[tuple[RunSpec, list[str]]]:
-    """The jobs that give these: a run, and all data sets that the job takes on."""
-    job_of = {dataset: job for job, datasets in campaign.probe_jobs().items() for dataset in datasets}
-    jobs = dict.fromkeys((run, job_of[dataset]) for run, dataset in wanted)
-    return [(run, campaign.probe_jobs()[job]) for run, job in jobs]
-
-
-def _features(campaign: Campaign, wanted: list[Evaluation]) -> Stage:
-    jobs = _jobs(campaign, wanted)
+def _features(campaign: Campaign, found: list[Job]) -> dict[str, int]:
     passes = macs = size = 0
-    for run, datasets in jobs:
-        architecture = campaign.config.teachers[run.teacher].architecture
-        images = sum(sum(sizes(campaign, dataset)) for dataset in datasets)
+    for job in found:
+        assert job.run
+        architecture = campaign.config.teachers[job.run.teacher].architecture
+        images = sum(sum(sizes(campaign, dataset)) for dataset in job.datasets)
         passes += images
-        macs += images * _counted(architecture, run)["macs_with_attention"]
+        macs += images * _counted(architecture, job.run)["macs_with_attention"]
         size += images * architecture.embed_dim * 4
-    files = [[campaign.features(run, dataset) for dataset in datasets] for run, datasets in jobs]
-    return Stage("features", len(jobs), _there(files), passes, macs, size)
-
-
-def _probe(campaign: Campaign, wanted: list[Evaluation]) -> Stage:
-    jobs = _jobs(campaign, wanted)
-    files = [[campaign.score(run, dataset) for dataset in datasets] for run, datasets in jobs]
-    return Stage("probe", len(jobs), _there(files))
+    return {"passes": passes, "macs": macs, "bytes": size}
 
 
 def _counted(architecture: Architecture, run: RunSpec) -> dict[str, int]:
@@ -267,7 +212,9 @@ def show(plan: Plan, name: str, tflops: float, rate: str, console: Console) -> N
         f"Teacher forwards: {cached.passes:,} for the caches ({_hours(cached, tflops)} GPU-hours); "
         f"{plan.online.passes:,} with `teacher: online`, in every step ({_hours(plan.online, tflops)} GPU-hours)."
     )
-    console.print(f"GPU-hours: counted operations at {tflops:.3g} TFLOP/s ({rate}); probes and reading are not counted.")
+    console.print(
+        f"GPU-hours: counted operations at {tflops:.3g} TFLOP/s ({rate}); probes and reading are not counted."
+    )
 
 
 def _row(stage: Stage, tflops: float) -> list[str]:

@@ -56,6 +56,7 @@ class Campaign:
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.config: Config = parse(values)
         self.root = f"results/{self.config.name}"
+        self.logs = f"{self.root}/logs"
         corpus = self.config.corpus
         self.corpus = self.index(corpus.dataset)
         self.subset = f"{self.root}/data/{corpus.dataset}/subset.parquet"

@@ -1,0 +1,92 @@
+"""The jobs of a campaign that its runs need, with the files that each leaves: what `plan` counts and `status` looks at.
+
+Tables, figures and the pages after them take seconds and are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+from wecolora.grid import RunSpec
+from wecolora.methods import METHODS
+from wecolora.workflow import Campaign
+
+Evaluation = tuple[RunSpec, str]  # a run and a data set
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a rule; ``run`` and ``datasets`` where it is about one or some."""
+
+    rule: str
+    log: str
+    files: tuple[str, ...]
+    run: RunSpec | None = None
+    datasets: tuple[str, ...] = ()
+    teacher: str = ""
+
+    @property
+    def done(self) -> bool:
+        """Whether its files are there; Snakemake alone knows whether they are up to date."""
+        return all(Path(path).exists() for path in self.files)
+
+
+def jobs(campaign: Campaign) -> list[Job]:
+    """Of the chosen artifacts, each once, in the order of the stages."""
+    scores, features = evaluations(campaign)
+    runs = campaign.trained()
+    trained = [run for run in runs if METHODS[run.method].axes]
+    corpus = campaign.config.corpus.dataset
+    images = dict.fromkeys([corpus] * bool(trained) + [dataset for _, dataset in features])
+    found = [
+        Job("prepare", f"{campaign.logs}/prepare/{name}.log", (campaign.index(name),), None, (name,)) for name in images
+    ]
+    if trained:
+        found.append(Job("subset", f"{campaign.logs}/subset/{corpus}.log", (campaign.subset,)))
+    for teacher in dict.fromkeys(run.teacher for run in runs):
+        if campaign.config.teachers[teacher].timm is not None:
+            weights = campaign.weights(SimpleNamespace(teacher=teacher))
+            found.append(
+                Job("fetch_teacher", f"{campaign.logs}/fetch_teacher/{teacher}.log", (weights,), teacher=teacher)
+            )
+    shards = {shard: run.teacher for run in trained for shard in campaign.shards(_wildcards(run))}
+    for shard, teacher in shards.items():
+        log = f"{campaign.logs}/cache_teacher/{teacher}_{Path(shard).stem}.log"
+        found.append(Job("cache_teacher", log, (shard,), teacher=teacher))
+    for run in trained:
+        log = f"{campaign.logs}/distill/{run.teacher}/{run.slug()}.log"
+        found.append(Job("distill", log, (campaign.student(_wildcards(run)),), run))
+    for rule, wanted, path in (("features", features, campaign.features), ("probe", scores, campaign.score)):
+        for run, name, datasets in _together(campaign, wanted):
+            log = f"{campaign.logs}/{rule}/{run.teacher}/{run.slug()}/{name}.log"
+            found.append(Job(rule, log, tuple(path(run, dataset) for dataset in datasets), run, datasets))
+    return found
+
+
+def evaluations(campaign: Campaign) -> tuple[list[Evaluation], list[Evaluation]]:
+    """The (run, data set) pairs that the chosen artifacts need a score of, and those that they need features of."""
+    config = campaign.config
+    scores: dict[Evaluation, None] = {}
+    drawn: dict[Evaluation, None] = {}
+    for name in config.chosen():
+        for artifact in config.scored() if config.artifacts[name].kind == "claims" else [name]:
+            entry = config.artifacts[artifact]
+            if entry.kind in ("table", "figure"):
+                pairs = ((run, dataset) for run in config.runs_of(artifact) for dataset in entry.datasets)
+                scores.update(dict.fromkeys(pairs))
+            elif entry.kind == "latent":
+                drawn.update(dict.fromkeys((run, entry.datasets[0]) for run in campaign.drawn_runs(artifact)))
+    return list(scores), list({**scores, **drawn})
+
+
+def _together(campaign: Campaign, wanted: list[Evaluation]) -> list[tuple[RunSpec, str, tuple[str, ...]]]:
+    """(run, name of the job, all data sets that it takes on) of the jobs that give these."""
+    names = {dataset: name for name, datasets in campaign.probe_jobs().items() for dataset in datasets}
+    pairs = dict.fromkeys((run, names[dataset]) for run, dataset in wanted)
+    return [(run, name, tuple(campaign.probe_jobs()[name])) for run, name in pairs]
+
+
+def _wildcards(run: RunSpec) -> SimpleNamespace:
+    return SimpleNamespace(teacher=run.teacher, run=run.slug())
