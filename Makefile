@@ -1,7 +1,7 @@
 # WeCoLoRA Bench. `make` lists what there is to make.
 #
 #   ARGS=...    further arguments for the program that a target runs, e.g. make demo ARGS="-n", make test ARGS="-k lora"
-#   CONFIG=...  a config file in the place of config.yaml, in `make demo` and `make plan`, e.g. make demo CONFIG=my.yaml
+#   CONFIG=...  a config file in the place of config.yaml, in `make demo`, `plan` and `status`, e.g. make demo CONFIG=my.yaml
 #   PYTHON=...  the Python that .venv is made with (3.11 to 3.13)
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo plan teachers test lint bench schema models clean
+.PHONY: help setup demo plan status teachers test lint bench schema models clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ demo: $(INSTALLED) ## run the pipeline on the bundled data (or CONFIG), with pro
 
 plan: $(INSTALLED) ## tell what config.yaml (or CONFIG) takes: jobs, GPU-hours, disk; nothing runs
 	@$(BIN)/wecolora plan $(or $(CONFIG),config.yaml) $(ARGS)
+
+status: $(INSTALLED) ## tell how far the campaign of config.yaml (or CONFIG) is
+	@$(BIN)/wecolora status $(or $(CONFIG),config.yaml) $(ARGS)
 
 teachers: $(INSTALLED) ## train the demo's teachers again and put them into assets/teachers
 	$(BIN)/snakemake $(ARGS) pretrain_all --configfile config/demo_teachers.yaml

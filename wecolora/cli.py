@@ -1,4 +1,4 @@
-"""The command `wecolora`: what a campaign takes (`wecolora plan`)."""
+"""The command `wecolora`: what a campaign takes (`wecolora plan`), and how far it is (`wecolora status`)."""
 
 from __future__ import annotations
 
@@ -26,12 +26,16 @@ def read_config(path: str) -> dict[str, Any]:
     return values
 
 
+def _campaign(arguments: argparse.Namespace) -> Campaign:
+    values = read_config(arguments.config)
+    return Campaign(values | {"targets": arguments.targets} if arguments.targets else values)
+
+
 def plan(arguments: argparse.Namespace) -> None:
     """Print what a campaign takes."""
     from wecolora import plan, runtime  # torch
 
-    values = read_config(arguments.config)
-    campaign = Campaign(values | {"targets": arguments.targets} if arguments.targets else values)
+    campaign = _campaign(arguments)
     tflops, rate = arguments.tflops, "as given" if arguments.tflops else "a guess for an RTX 3090"
     if arguments.measure:
         device = runtime.device(threads=os.cpu_count() or 1)
@@ -40,17 +44,30 @@ def plan(arguments: argparse.Namespace) -> None:
     plan.show(plan.make_plan(campaign), campaign.config.name, tflops or plan.TFLOPS, rate, Console())
 
 
+def status(arguments: argparse.Namespace) -> None:
+    """Print how far a campaign is."""
+    from wecolora import status
+
+    campaign = _campaign(arguments)
+    status.show(status.look(campaign), campaign.config.name, Console())
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; bad input ends it with one line and status 1."""
     parser = argparse.ArgumentParser(prog="wecolora", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    about = "what a campaign takes, and what of it is done; nothing runs"
-    planning = commands.add_parser("plan", help=about, description=f"Print {about}.")
-    planning.add_argument("config", nargs="?", default="config.yaml", help="a config file (default: config.yaml)")
-    planning.add_argument("targets", nargs="*", help="artifacts, in the place of all that the config makes")
-    planning.add_argument("--tflops", type=float, help="what a GPU sustains, in 1e12 operations a second")
-    planning.add_argument("--measure", action="store_true", help="measure that on this machine's GPU or CPU")
-    planning.set_defaults(command=plan)
+    commands_of = {
+        plan: "what a campaign takes, and what of it is done; nothing runs",
+        status: "how far a campaign is: runs done, running and failed, why, and what is left",
+    }
+    added = {}
+    for command, about in commands_of.items():
+        added[command] = commands.add_parser(command.__name__, help=about, description=f"Print {about}.")
+        added[command].add_argument("config", nargs="?", default="config.yaml", help="default: config.yaml")
+        added[command].add_argument("targets", nargs="*", help="artifacts, in the place of all that the config makes")
+        added[command].set_defaults(command=command)
+    added[plan].add_argument("--tflops", type=float, help="what a GPU sustains, in 1e12 operations a second")
+    added[plan].add_argument("--measure", action="store_true", help="measure that on this machine's GPU or CPU")
     chosen = parser.parse_args(arguments)
     try:
         chosen.command(chosen)

@@ -42,3 +42,9 @@ def test_a_bad_config_is_one_message_and_status_1(config, capsys, text, said):
 def test_a_target_that_is_none_is_named(config, capsys):
     assert main(["plan", "config.yaml", "tabel1"]) == 1
     assert "did you mean table1" in capsys.readouterr().err
+
+
+def test_status(config, capsys):
+    assert main(["status"]) == 0
+    out = capsys.readouterr().out
+    assert "table1" in out and "0 of " in out

@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
-from tests.workflow.conftest import ARCHITECTURE, Place, new_place
+from tests.workflow.conftest import ARCHITECTURE, SMOKE, Place, new_place
+from wecolora.jobs import jobs
+from wecolora.workflow import Campaign
 
 COLLECTED = {"collect", "resolved_config", "report", "all"}
 
@@ -205,3 +207,10 @@ def test_a_bad_config_is_refused_before_anything_is_planned(finished, smoke_conf
         assert word in run.stdout
     assert "Traceback" not in run.stdout
     assert "Job stats" not in run.stdout
+
+
+def test_each_job_left_its_files_and_a_log_where_status_looks(finished, monkeypatch):
+    monkeypatch.chdir(finished.folder)
+    found = jobs(Campaign(SMOKE))
+    assert {job.rule for job in found} == {"prepare", "subset", "cache_teacher", "distill", "features", "probe"}
+    assert all(job.done and Path(job.log).exists() for job in found)
