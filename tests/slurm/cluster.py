@@ -6,6 +6,7 @@ one can run at a time, and none where somebody else's slurm.conf is. Everything 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -28,7 +29,8 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ctld_port}
 SlurmdPort={slurmd_port}
 SlurmUser=root
-AuthInfo=socket={folder}/munge.socket
+# A requeued job waits until its old credential expires: 2 minutes if nothing is said.
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -42,14 +44,15 @@ AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 GresTypes=gpu
-# More than the machine may have: the tests count GPU slots, and their jobs are small.
+# More than the machine may have, so that the profile's own requests fit: the jobs of the tests are small.
 SlurmdParameters=config_overrides
-NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=16000 Gres=gpu:2 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=256000 Gres=gpu:2 State=UNKNOWN
 PartitionName=one Nodes={host} Default=YES MaxTime=INFINITE State=UP
 # A node that dies is noticed in seconds, and one that comes back is taken again.
 SlurmdTimeout=10
 ReturnToService=2
 KillWait=5
+TaskProlog={folder}/slots.sh
 SchedulerParameters=batch_sched_delay=0,sched_interval=2
 """
 
@@ -102,6 +105,10 @@ class Cluster:
                     mark=MARK, host=self.host, folder=self.folder, ctld_port=ports[0], slurmd_port=ports[1]
                 )
             )
+            # Before each task, in its environment: which slot it got.
+            slots = self.folder / "slots.sh"
+            slots.write_text(f'#!/bin/sh\necho "$SLURM_JOB_ID $CUDA_VISIBLE_DEVICES" >> {self.folder}/slots\n')
+            slots.chmod(0o755)
             (ETC / "gres.conf").write_text(f"{MARK}Name=gpu File=/dev/fakegpu[0-1]\n")
             if int(ask("slurmd", "-V").split()[-1].split(".")[0]) >= 23:  # 22.05 knows no such plugin and needs none
                 (ETC / "cgroup.conf").write_text(f"{MARK}CgroupPlugin=disabled\n")
@@ -128,11 +135,37 @@ class Cluster:
         if name == "munged":
             wait_for("munged's socket", (self.folder / "munge.socket").exists)
 
-    def kill(self, name: str) -> None:
-        """End a daemon as a power failure does."""
+    def end(self, name: str, number: int = signal.SIGTERM) -> None:
+        """End a daemon."""
         daemon = self.daemons.pop(name)
-        daemon.kill()
-        daemon.wait()
+        daemon.send_signal(number)
+        try:
+            daemon.wait(20)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
+
+    def restart(self, name: str) -> None:
+        """End a daemon and start it again."""
+        self.end(name)
+        self.start(name)
+
+    def crash(self) -> None:
+        """The node dies, with all that runs on it."""
+        self.end("slurmd", signal.SIGKILL)
+        self.kill_jobs()
+
+    def kill_jobs(self) -> None:
+        """Every process that a job of Slurm's started, and what watches over it."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                of_slurm = b"SLURM_JOB_ID=" in (folder / "environ").read_bytes()
+                command = (folder / "cmdline").read_text()
+            except OSError:
+                continue
+            if of_slurm or command.startswith("slurmstepd: ["):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(folder.name), signal.SIGKILL)
 
     def is_idle(self) -> bool:
         """Whether the node is up and nothing runs on it."""
@@ -146,15 +179,10 @@ class Cluster:
     def stop(self) -> None:
         """End what was started and remove what was written."""
         if "slurmctld" in self.daemons:
-            ask("scancel", "--user=root", "--signal=KILL")
             ask("scancel", "--user=root")
-        for daemon in reversed(self.daemons.values()):
-            daemon.send_signal(signal.SIGTERM)
-            try:
-                daemon.wait(10)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-                daemon.wait()
+        for name in reversed(list(self.daemons)):
+            self.end(name)
+        self.kill_jobs()
         for conf in CONFS:
             conf.unlink(missing_ok=True)
         for gpu in self.made:

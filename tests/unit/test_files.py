@@ -99,8 +99,12 @@ def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):
 def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
     folder = tmp_path / "deep" / "er"
     path = folder / "a.txt"
-    kill = "import os, signal, sys; from wecolora.files import atomic_write\nwith atomic_write(sys.argv[1]) as temporary:\n"
-    another_process(kill + "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)", path)
+    code = (
+        "import os, signal, sys; from wecolora.files import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    another_process(code, path)
     (folder / ".b.txt.12@elsewhere.part").write_text("being written")
     old = folder / ".c.txt.12@elsewhere.part"
     old.write_text("left")

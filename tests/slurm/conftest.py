@@ -1,0 +1,121 @@
+"""One Slurm for all tests here, and the smoke campaign through the shipped profile."""
+
+from __future__ import annotations
+
+import copy
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.slurm.cluster import Cluster, ask, missing
+from tests.workflow.conftest import REPOSITORY, SMOKE, new_place
+
+# Distillations of some ten seconds, so that a fault can strike in the middle of one.
+CONFIG = {**copy.deepcopy(SMOKE), "targets": ["figure8", "computation_study"]}
+CONFIG["distill"]["epochs"] = 150
+# All that is overridden: the partition, and sizes, for the two cores of a test machine.
+SIZES = ["--default-resources", "slurm_partition=one", "mem_mb=16000 * attempt", "runtime=120 * attempt"]
+SIZES += ["--set-threads", "computation=2", "--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "1"]
+
+
+@dataclass
+class Campaign:
+    """The smoke campaign in a folder of its own."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        new_place(self.folder)
+        (self.folder / "smoke.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
+        self.root = self.folder / "results" / "smoke"
+        self.log = self.folder / "snakemake.out"
+
+    def start(self, *arguments: str, profile: str = "slurm") -> subprocess.Popen[bytes]:
+        """Snakemake on its way; what it says goes to ``log``."""
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+        command += ["--workflow-profile", str(REPOSITORY / "profiles" / profile), "--configfile", "smoke.yaml"]
+        with self.log.open("ab") as log:
+            return subprocess.Popen([*command, *arguments], cwd=self.folder, stdout=log, stderr=log)
+
+    def run(self, *arguments: str, profile: str = "slurm") -> int:
+        """Snakemake to its end; its exit status."""
+        return self.start(*arguments, profile=profile).wait()
+
+    def said(self) -> str:
+        """All that Snakemake said."""
+        return self.log.read_text()
+
+    def submitted(self) -> dict[str, list[str]]:
+        """The Slurm jobs of each rule, in order."""
+        jobs: dict[str, list[str]] = {}
+        for number, rule in re.findall(r"SLURM jobid (\d+) \(log: .*/rule_(\w+)/", self.said()):
+            jobs.setdefault(rule, []).append(number)
+        return jobs
+
+    def running(self, what: str) -> str | None:
+        """The Slurm job that runs now and whose rule and wildcards contain these words."""
+        lines = ask("squeue", "--noheader", "--states=RUNNING", "--format=%i %k %Z").splitlines()
+        return next((line.split()[0] for line in lines if what in line and str(self.folder) in line), None)
+
+    def process(self, rule: str, run: str = "") -> int | None:
+        """The process that does the work of a job: the innermost of those that Slurm started."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (folder / "cmdline").read_text()
+                parent = (folder / "status").read_text().split("PPid:\t")[1].split("\n")[0]
+                above = Path(f"/proc/{parent}/cmdline").read_text()
+            except OSError:
+                continue
+            if f"{self.folder}/.snakemake/scripts/" in command and f".{rule}.py" in command and run in above:
+                return int(folder.name)
+        return None
+
+    def resumable(self) -> list[Path]:
+        """The training states that wait for a next attempt."""
+        return list((self.folder / "results" / ".resume").glob("*"))
+
+    def leftovers(self) -> list[Path]:
+        """What a finished campaign must not leave."""
+        locks = (self.folder / ".snakemake" / "locks").glob("*")
+        return [*self.root.rglob("*.part"), *self.resumable(), *locks]
+
+    def artifacts(self) -> dict[str, bytes]:
+        """The bytes of all that a campaign makes, less what tells of dates and durations."""
+        return {
+            str(path.relative_to(self.root)): path.read_bytes()
+            for path in sorted(self.root.rglob("*.*"))
+            if path.is_file()
+            and "logs" not in path.parts
+            and not path.name.startswith("circumstances")
+            and not path.name.endswith(("_speed.csv", "report.html"))
+        }
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Slurm, from the first test that wants it to the last."""
+    why_not = missing()
+    if why_not:
+        pytest.skip(f"SKIPPED, NOTHING OF tests/slurm RAN: {why_not}")
+    found = Cluster()
+    # A terminated test session, too, stops what it started.
+    signal.signal(signal.SIGTERM, lambda number, frame: pytest.exit("SIGTERM", returncode=128 + number))
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What the campaign makes on this machine, without Slurm."""
+    campaign = Campaign(tmp_path_factory.mktemp("undisturbed"))
+    assert campaign.run("--cores", "2", profile="default") == 0, campaign.said()[-5000:]
+    return campaign.artifacts()
