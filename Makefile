@@ -16,7 +16,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help setup demo plan status teachers test lint bench schema models clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## install what requirements.lock pins into .venv (the other targets do so when it is missing or stale)
 
@@ -44,6 +44,10 @@ teachers: $(INSTALLED) ## train the demo's teachers again and put them into asse
 	for teacher in demo_sup demo_mae; do \
 		cp results/demo_teachers/teachers/$$teacher.safetensors assets/teachers/ && \
 		cp results/demo_teachers/teachers/$$teacher.card.json assets/teachers/$$teacher.json || exit 1; done
+
+slurm-setup: ## as root on Debian or Ubuntu: install the SLURM that tests/slurm starts (they are skipped without it)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends munge slurmctld slurmd slurm-client
 
 test: $(INSTALLED) ## run the tests
 	@$(BIN)/pytest $(ARGS)

@@ -1,0 +1,138 @@
+"""Jobs killed at random moments, and started again until they end: every file has the bytes of an undisturbed run."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import os
+import random
+import runpy
+import shutil
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from tests.workflow.conftest import REPOSITORY, SMOKE
+from wecolora.files import remove_leftovers
+from wecolora.workflow import Campaign
+
+KILLS = 12
+RUN = "wecolora_r2_k4_a20_s0"
+WILDCARDS = SimpleNamespace(teacher="tiny", run=RUN, shard="000")
+
+
+class Named(list):
+    """Files of a job, by number and by name, as Snakemake hands them to a script."""
+
+    def __init__(self, **files):
+        super().__init__(files.values())
+        vars(self).update(files)
+
+
+@pytest.fixture(scope="module")
+def jobs():
+    """What Snakemake hands to the script of each stage."""
+    config = copy.deepcopy(SMOKE)
+    config["distill"]["epochs"] = 60
+    campaign = Campaign(config)
+    w, root = WILDCARDS, campaign.root
+    index, folder = campaign.corpus, f"{root}/runs/tiny/{RUN}"
+    subset, weights, shards = campaign.subset, campaign.weights(w), campaign.shards(w)
+    probed = campaign.probe_jobs()["all"]
+    features = [f"{folder}/features/{name}.h5" for name in probed]
+    student = {"student": f"{folder}/student.safetensors", "about": f"{folder}/student.json"}
+    happened = f"{folder}/circumstances.json"
+    files = {
+        "cache_teacher": (
+            Named(index=index, subset=subset, weights=weights),
+            Named(cache=shards[0]),
+            campaign.cache_recipe(w),
+        ),
+        "distill": (
+            Named(index=index, subset=subset, weights=weights, shards=shards),
+            Named(**student, circumstances=happened),
+            campaign.distill_recipe(w),
+        ),
+        "features": (
+            Named(student=student["student"], indexes=[f"{root}/data/{name}/index.parquet" for name in probed]),
+            Named(features=features),
+            campaign.feature_recipe(w, probed),
+        ),
+        "probe": (
+            Named(about=[student["about"]], features=features),
+            Named(scores=[f"{folder}/scores/{name}.json" for name in probed], circumstances=happened),
+            campaign.probe_recipe(w, probed),
+        ),
+    }
+    return {
+        stage: SimpleNamespace(
+            input=given,
+            output=made,
+            params=SimpleNamespace(recipe=recipe),
+            wildcards=w,
+            threads=1,
+            log=["logs/job.log"],
+        )
+        for stage, (given, made, recipe) in files.items()
+    }
+
+
+def _work(folder, stage, job):
+    os.chdir(folder)
+    runpy.run_path(str(REPOSITORY / "workflow_scripts" / f"{stage}.py"), {"snakemake": job}, "__main__")
+
+
+@pytest.fixture(scope="module")
+def starting(jobs):
+    """Starts a stage's job in a process of its own, without the seconds that its imports take."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, *(f"workflow_scripts.{stage}" for stage in jobs)])
+
+    def start(folder, stage):
+        process = context.Process(target=_work, args=(folder, stage, jobs[stage]))
+        process.start()
+        return process
+
+    return start
+
+
+def _made(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in (folder / "results").rglob("*")
+        if path.is_file() and not path.name.startswith("circumstances")
+    }
+
+
+@pytest.mark.parametrize("stage", ["cache_teacher", "distill", "features", "probe"])
+def test_a_job_killed_at_random_moments_ends_with_the_same_bytes(finished, jobs, starting, stage, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    made = [path for files in jobs[stage].output for path in ([files] if isinstance(files, str) else files)]
+    for folder in (whole, killed):
+        shutil.copytree(finished.folder, folder, ignore=shutil.ignore_patterns(".snakemake"))
+        for path in made:
+            (folder / path).unlink(missing_ok=True)
+    started = time.monotonic()
+    undisturbed = starting(whole, stage)
+    undisturbed.join()
+    seconds = time.monotonic() - started
+    assert undisturbed.exitcode == 0
+    moments = random.Random(0)
+    for number in range(KILLS):
+        process = starting(killed, stage)
+        time.sleep(moments.uniform(0, seconds))
+        if number % 2 and process.is_alive():
+            process.terminate()
+        else:
+            process.kill()
+        process.join()
+        for path in made:  # as Snakemake does before it starts a job again
+            (killed / path).unlink(missing_ok=True)
+    last = starting(killed, stage)
+    last.join()
+    assert last.exitcode == 0
+    remove_leftovers(killed)
+    assert _made(killed) == _made(whole)
+    if stage == "distill":
+        assert "resumed after epoch" in (killed / "logs/job.log").read_text()
