@@ -18,10 +18,11 @@ from benchmarks.common import (
     ratio,
     write_cache,
 )
-from wecolora.distill import _one_epoch, start
+from wecolora.distill import _one_epoch
 from wecolora.objectives import token_loss
 from wecolora.optim import adamw
 from wecolora.sources import CachedSource, OnlineSource, Source
+from wecolora.students import start
 from wecolora.vit import normalise, tokens_before_norm
 
 TITLE = "A distillation step (WeCoLoRA, r = 2, k = 128) over its bare forward + backward"

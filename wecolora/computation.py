@@ -1,15 +1,15 @@
 """The computation study (section 4.3): parameters, multiply-accumulates, speed and memory of teacher and students.
 
-Counts are of shapes alone, made without weights on PyTorch's meta device. A merged student is a plain model of
-floor(L / r) blocks, whatever its method.
+Counts are of shapes alone, made without weights on PyTorch's meta device: of the modules that a run trains and saves.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,64 +19,107 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wecolora.files import atomic_write
-from wecolora.lora import add_lora
 from wecolora.methods import METHODS
-from wecolora.recipes import Architecture, ComputationRecipe
+from wecolora.objectives import Objective
+from wecolora.recipes import Architecture, ComputationRecipe, DistillRecipe, StudentShape
+from wecolora.students import start
 from wecolora.vit import build, pooled
 
 LINEAR = {torch.ops.aten.addmm, torch.ops.aten.mm, torch.ops.aten.convolution}
 REPEATS = 20  # timed passes, after WARM_UP passes that are not
 WARM_UP = 3
+M = TypeVar("M", bound=nn.Module)
+TRAINING = ("trained", "training_macs", "training_macs_with_attention", "teacher_macs", "teacher_macs_with_attention")
 
 
-def macs(model: VisionTransformer, size: int) -> tuple[int, int]:
-    """Multiply-accumulates of one image of size x size: of linear and convolution layers alone, which is what the paper
-    calls FLOPs, and with Q K^T and the product with V. The model is on the meta device."""
+def objective_of(architecture: Architecture, student: StudentShape, classes: int) -> Objective:
+    """What a run trains, with random weights. Its teacher has a head of that many classes (0: none); labels, where the
+    method reads them, are of as many."""
+    teacher = build(architecture.model_dump())
+    teacher.reset_classifier(classes)
+    # Which blocks are copied, and where tokens are compared, changes no shape; of the rest nothing is asked here.
+    recipe = DistillRecipe.model_construct(
+        **student.model_dump(), teacher="", architecture=architecture, layers="paper", loss_point="after_norm", seed=0
+    )
+    return start(teacher, recipe, torch.tensor([classes - 1], device="cpu"))
+
+
+def saved(architecture: Architecture, student: StudentShape, classes: int) -> VisionTransformer:
+    """The model that a run leaves, with random weights: the student, its adapters merged, or the teacher itself."""
+    if not METHODS[student.method].axes:
+        return build(architecture.model_dump())
+    return objective_of(architecture, student, classes).exported()
+
+
+def macs(work: Callable[[], Any], apart: nn.Module | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Multiply-accumulates of what ``work`` does on the meta device, outside of the model ``apart`` and within it: of
+    linear and convolution layers alone, which is what the paper calls FLOPs, and of all products of matrices."""
+    within = np.zeros(2, dtype=int)
+    entered: list[np.ndarray] = []
+    with FlopCounterMode(display=False) as counter, ExitStack() as hooks:
+
+        def so_far() -> np.ndarray:
+            flops = counter.get_flop_counts().get("Global", {})
+            return np.array([sum(flops[kind] for kind in flops.keys() & LINEAR), sum(flops.values())])
+
+        def leave(*_: Any) -> None:
+            before = entered.pop()
+            if not entered:  # the outermost module: those inside of it are counted with it
+                within[:] += so_far() - before
+
+        for module in [] if apart is None else apart.modules():
+            hooks.callback(module.register_forward_pre_hook(lambda *_: entered.append(so_far())).remove)
+            hooks.callback(module.register_forward_hook(leave).remove)
+        work()  # not without gradients, where the counter's module tracker stumbles
+        outside = so_far() - within
+    assert not (outside % 2).any() and not (within % 2).any()
+    return outside // 2, within // 2
+
+
+def _unfused(model: M) -> M:
+    """The model without fused kernels, so that attention's two products are seen apart from linear layers."""
     for module in model.modules():
         if hasattr(module, "fused_attn"):
-            module.fused_attn = False  # type: ignore[assignment]  # so that its two products are seen apart
-    with FlopCounterMode(display=False) as counter:  # not without gradients, where its module tracker stumbles
-        pooled(model, torch.empty(1, 3, size, size, device="meta"))
-    flops = counter.get_flop_counts()["Global"]
-    assert all(value % 2 == 0 for value in flops.values())
-    return sum(value for kind, value in flops.items() if kind in LINEAR) // 2, sum(flops.values()) // 2
+            module.fused_attn = False  # type: ignore[assignment]
+    return model
 
 
 def parameters(model: nn.Module) -> tuple[int, int]:
-    """All, and those that train."""
+    """All, and those that train; what several modules share counts once."""
     every = list(model.parameters())
     return sum(p.numel() for p in every), sum(p.numel() for p in every if p.requires_grad)
 
 
-def counts(architecture: Architecture, depth: int, method: str | None = None, k: int | None = None) -> dict[str, int]:
-    """Of a model of that many blocks (a merged student, or the teacher), and of its training by a method."""
+def counts(architecture: Architecture, student: StudentShape, classes: int = 0, batch: int = 1) -> dict[str, int]:
+    """Of the model that a run leaves, and of its training in batches of that size (see _training; ``classes``: see
+    objective_of). ``parameters`` counts what blocks share once, ``parameters_saved`` as often as the file has it."""
     with torch.device("meta"):
-        model = build(architecture.model_dump(), depth=depth)
-    paper, full = macs(model, architecture.img_size)
-    found = {
-        "blocks": depth,
-        "parameters": parameters(model)[0],
-        "trained": 0,
-        "macs": paper,
-        "macs_with_attention": full,
-        "training_macs": 0,
-        "training_macs_with_attention": 0,
-        "cache_bytes_per_view": bytes_per_view(architecture),
-    }
-    if method is None:
-        return found
-    targets = METHODS[method].trains
-    if targets in ("enhanced", "qv"):
-        assert k is not None
-        with torch.device("meta"):
-            model = add_lora(model, k, targets, METHODS[method].adapter)
-        paper, full = macs(model, architecture.img_size)
+        objective = objective_of(architecture, student, classes) if METHODS[student.method].axes else None
+    training = dict.fromkeys(TRAINING, 0) if objective is None else _training(objective, architecture, batch)
+    with torch.device("meta"):
+        model = build(architecture.model_dump()) if objective is None else objective.exported()
+    image = torch.empty(1, 3, architecture.img_size, architecture.img_size, device="meta")
+    (linear, every), _ = macs(lambda: pooled(_unfused(model), image))
     return {
-        **found,
-        "trained": parameters(model)[1],
-        "training_macs": paper,
-        "training_macs_with_attention": full,
+        "blocks": len(model.blocks),
+        "parameters": parameters(model if objective is None else objective.student)[0],
+        "parameters_saved": parameters(model)[0],
+        "macs": int(linear),
+        "macs_with_attention": int(every),
+        **training,
     }
+
+
+def _training(objective: Objective, architecture: Architecture, batch: int) -> dict[str, int]:
+    """What trains; the multiply-accumulates of an image's forward pass and loss, in a batch of that size; and those of
+    the teacher, where it runs in every step (of cached tokens, its head alone)."""
+    images = torch.empty(batch, 3, architecture.img_size, architecture.img_size, device="meta")
+    tokens = torch.empty(batch, architecture.tokens, architecture.embed_dim, device="meta")
+    labels = torch.empty(batch, dtype=torch.long, device="meta")
+    objective.start_epoch(0)
+    own, teachers = macs(lambda: _unfused(objective)(images, tokens, labels), _unfused(objective.teacher))
+    numbers = [parameters(objective)[1], *(round(number / batch) for number in (*own, *teachers))]
+    return dict(zip(TRAINING, numbers, strict=True))
 
 
 def bytes_per_view(architecture: Architecture) -> int:
@@ -84,15 +127,14 @@ def bytes_per_view(architecture: Architecture) -> int:
     return architecture.tokens * architecture.embed_dim * 2 + architecture.img_size**2 * 3
 
 
-def speed(architecture: Architecture, depth: int, batch: int, device: str) -> dict[str, float | None]:
-    """Median latency of one image (ms), images a second in batches, and peak memory in MB (on a GPU; the device is
-    idle before and after each timed pass)."""
-    torch.manual_seed(0)
-    model = build(architecture.model_dump(), depth=depth).eval().to(device)
+def speed(model: VisionTransformer, size: int, batch: int, device: str) -> dict[str, float | None]:
+    """Median latency of one image of size x size (ms), images a second in batches, and peak memory in MB (on a GPU; the
+    device is idle before and after each timed pass)."""
+    model = model.eval().to(device)
     cuda = device == "cuda"
 
     def seconds(images: int) -> float:
-        pixels = torch.randn(images, 3, architecture.img_size, architecture.img_size, device=device)
+        pixels = torch.randn(images, 3, size, size, device=device)
         taken = _timed(lambda: pooled(model, pixels), torch.cuda.synchronize if cuda else lambda: None)
         return float(np.median(taken))
 
@@ -117,42 +159,62 @@ def _timed(work: Callable[[], Any], synchronise: Callable[[], Any]) -> list[floa
 
 
 def tidy_counts(recipe: ComputationRecipe) -> pd.DataFrame:
-    """One row a model: each teacher, then each of its students once."""
+    """One row a model: of each teacher, its runs' in the recipe's order."""
     rows: list[dict[str, Any]] = []
     for name, teacher in recipe.teachers.items():
-        rows.append({"teacher": name, "method": "teacher", "r": 1, "k": None, **counts(teacher, teacher.depth)})
+        view = bytes_per_view(teacher)
+        cache = {"cache_bytes_per_view": view, "cache_bytes_per_image": recipe.views * view}
         for student in recipe.students:
-            found = counts(teacher, teacher.depth // student.r, student.method, student.k)
-            rows.append({"teacher": name, **student.model_dump(), **found})
+            found = counts(teacher, student, recipe.classes[name], recipe.batch)
+            rows.append({"teacher": name, **student.model_dump(), **found, **cache})
     return pd.DataFrame(rows).astype({"k": "Int64"})
 
 
 def tidy_speed(recipe: ComputationRecipe, device: str, log: Callable[[str], None]) -> pd.DataFrame:
-    """One row a shape: each teacher, and its merged student for each r."""
+    """One row a form: models of one teacher and r with the same weights' names and shapes are one, timed once."""
     rows = []
     for name, teacher in recipe.teachers.items():
-        for r in [1, *dict.fromkeys(student.r for student in recipe.students if student.r > 1)]:
-            found = speed(teacher, teacher.depth // r, recipe.batch, device)
-            log(f"{name}, r = {r}: {found['latency_ms']:.2f} ms, {found['images_per_second']:.0f} images/s")
-            about = {"device": device, "threads": torch.get_num_threads()}
-            rows.append({"teacher": name, "r": r, "batch": recipe.batch, **about, **found})
+        forms: dict[Any, list[StudentShape]] = {}
+        for student in recipe.students:
+            with torch.device("meta"):
+                state = saved(teacher, student, recipe.classes[name]).state_dict()
+            shapes = tuple((weight, tuple(tensor.shape)) for weight, tensor in state.items())
+            forms.setdefault((student.r, shapes), []).append(student)
+        for alike in forms.values():
+            torch.manual_seed(0)
+            model = saved(teacher, alike[0], recipe.classes[name])
+            methods = " ".join(dict.fromkeys(student.method for student in alike))
+            found = speed(model, teacher.img_size, recipe.batch, device)
+            log(
+                f"{name}, r = {alike[0].r}, {methods}: {found['latency_ms']:.2f} ms, "
+                f"{found['images_per_second']:.0f} images/s"
+            )
+            of = {"teacher": name, "r": alike[0].r, "blocks": len(model.blocks), "methods": methods}
+            about = {"batch": recipe.batch, "device": device, "threads": torch.get_num_threads()}
+            rows.append({**of, **about, **found})
     return pd.DataFrame(rows)
 
 
 def printed_counts(table: pd.DataFrame, recipe: ComputationRecipe) -> pd.DataFrame:
     """The counts as a reader wants them: millions and thousand millions."""
+    trained = table["trained"] > 0
+    online = trained & table["method"].map(lambda name: METHODS[name].online)
+    millions, thousand_millions = ((lambda n: f"{n / 1e6:.2f}"), (lambda n: f"{n / 1e9:.4g}"))
     return pd.DataFrame(
         {
             "Teacher": table["teacher"].map(recipe.labels),
             "Model": [METHODS[name].label for name in table["method"]],
             "r": table["r"].map(lambda r: str(r) if r > 1 else ""),
             "k": table["k"].map(str, na_action="ignore").fillna(""),
-            "Parameters (M)": (table["parameters"] / 1e6).map("{:.2f}".format),
-            "trained (M)": (table["trained"] / 1e6).map("{:.2f}".format).where(table["trained"] > 0, ""),
-            "GMACs": (table["macs"] / 1e9).map("{:.4g}".format),
-            "with attention": (table["macs_with_attention"] / 1e9).map("{:.4g}".format),
-            "GMACs in training": (table["training_macs"] / 1e9).map("{:.4g}".format).where(table["trained"] > 0, ""),
+            "Blocks": table["blocks"].map(str),
+            "Parameters (M)": table["parameters"].map(millions),
+            "trained (M)": table["trained"].map(millions).where(trained, ""),
+            "GMACs": table["macs"].map(thousand_millions),
+            "with attention": table["macs_with_attention"].map(thousand_millions),
+            "GMACs in training": table["training_macs"].map(thousand_millions).where(trained, ""),
+            "the teacher's": table["teacher_macs"].map(thousand_millions).where(online, ""),
             "KB a cached view": (table["cache_bytes_per_view"] / 1e3).map("{:.1f}".format),
+            f"KB an image ({recipe.views} views)": (table["cache_bytes_per_image"] / 1e3).map("{:.1f}".format),
         }
     )
 

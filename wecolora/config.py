@@ -268,9 +268,6 @@ class Config(Strict):
                 missing = f"{'rank' if artifact.x == 'k' else artifact.x} to draw over (x: {artifact.x})"
                 having = ", ".join(name for name in METHODS if artifact.x in METHODS[name].axes)
                 raise ValueError(f"{where}.runs.method: {method} has no {missing}; these have: {having}")
-            trained = METHODS[method].trains != "nothing"
-            if artifact.kind == "computation" and not (trained and METHODS[method].compares_tokens):
-                raise ValueError(f"{where}.runs.method: {method} is not counted; take methods that compare tokens")
         ticks = [components(method) for method in dict.fromkeys(runs.method)]
         if "components" in artifact.rows and len(set(ticks)) < len(ticks):
             raise ValueError(f"{where}.rows: `components` cannot tell {', '.join(runs.method)} apart; use `method`")
@@ -321,7 +318,7 @@ class Config(Strict):
             return f"shares plain attention, and that of {teacher} has a norm (scale_attn_norm)"
         if not method.reads_labels:
             return None
-        if has_head(self.teachers[teacher]) is False:
+        if head_classes(self.teachers[teacher]) == 0:
             return f"learns from the teacher's logits, and {teacher} has no head; take deit, or weights with a head"
         corpus = self.datasets[self.corpus.dataset]
         if corpus.source == "table" and corpus.labels is None:
@@ -380,16 +377,19 @@ class Config(Strict):
         return union(self.runs_of(name) for name in self.chosen())
 
 
-def has_head(teacher: Teacher) -> bool | None:
-    """Whether a teacher's weights end in a classifier; None while nobody can say, before the file is there."""
+def head_classes(teacher: Teacher) -> int | None:
+    """Of the classifier that a teacher's weights end in, 0 for none; None while nobody can say, before the file is
+    there."""
     if teacher.timm is not None and teacher.weights is None:
-        return lookup(teacher.timm).num_classes > 0
+        return lookup(teacher.timm).num_classes
     if teacher.weights is None or not teacher.weights.endswith(".safetensors"):
         return None
     try:
-        with safe_open(teacher.weights, "np") as file:  # reads the names alone
+        with safe_open(teacher.weights, "np") as file:  # reads names and shapes alone
             names = set(file.keys())
-            return "head.weight" in names if "patch_embed.proj.weight" in names else None
+            if "patch_embed.proj.weight" not in names:
+                return None
+            return int(file.get_slice("head.weight").get_shape()[0]) if "head.weight" in names else 0
     except (OSError, SafetensorError):
         return None  # the job that reads it says what is wrong
 

@@ -10,32 +10,15 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from wecolora.deit import DeiT
-from wecolora.dmae import DMAE
 from wecolora.errors import BadInput
 from wecolora.health import effective_rank, epoch_signs
-from wecolora.methods import METHODS
-from wecolora.minivit import MiniViT
-from wecolora.objectives import Objective, TokenObjective
+from wecolora.objectives import Objective
 from wecolora.optim import adamw, epoch_generator, set_lr, warmup_cosine
 from wecolora.recipes import DistillRecipe
 from wecolora.resume import ResumeFile
 from wecolora.sources import Source, prefetched
+from wecolora.students import start
 from wecolora.vit import normalise
-
-OBJECTIVES: dict[str, type[TokenObjective] | type[DeiT] | type[MiniViT] | type[DMAE]] = {
-    **dict.fromkeys(("l1", "l1_kl", "blocks"), TokenObjective),
-    **dict.fromkeys(("deit", "deit_hard", "deit_soft"), DeiT),
-    **dict.fromkeys(("minivit", "minivit_depth"), MiniViT),
-    "dmae": DMAE,
-}
-
-
-def start(teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | None = None) -> Objective:
-    """The objective of a run before its first step."""
-    assert recipe.seed is not None
-    torch.manual_seed(recipe.seed)
-    return OBJECTIVES[METHODS[recipe.method].objective](teacher, recipe, labels)
 
 
 def update_windows(micro_batches: int, accumulate: int, leftover: str) -> list[range]:
@@ -144,7 +127,7 @@ def _one_epoch(
             (found.loss / len(window)).backward()
             total += found.loss.item()
             is_distance = found.deviation is not None
-            deviation += found.deviation or 0.0
+            deviation += 0.0 if found.deviation is None else found.deviation.item()
             if len(seen_student) * recipe.batch < 512:
                 seen_student.append(found.student)
                 seen_teacher.append(found.teacher)

@@ -24,9 +24,9 @@ def effective_rank(embeddings: Tensor) -> float:
     return float(torch.exp(-(share * share.clamp_min(1e-300).log()).sum()))
 
 
-def mean_deviation(tokens: Tensor) -> float:
+def mean_deviation(tokens: Tensor) -> Tensor:
     """Mean |x - mean over the batch| of tokens (n, tokens, width): the L1 loss of a constant prediction, about."""
-    return float((tokens - tokens.mean(0)).abs().mean())
+    return (tokens - tokens.mean(0)).abs().mean().double()
 
 
 def epoch_signs(losses: list[float], student_rank: float, teacher_rank: float) -> list[str]:

@@ -25,7 +25,7 @@ class Step:
     loss: Tensor
     student: Tensor
     teacher: Tensor
-    deviation: float | None = None
+    deviation: Tensor | None = None
 
 
 class Objective(nn.Module):
@@ -119,7 +119,7 @@ class TokenObjective(Objective):
             student=student.pool(outs[-1].detach()),
             teacher=student.pool(targets[-1]),
             # Half of the other loss is a divergence, which a constant answer's distance says nothing of.
-            deviation=None if self.kind == "l1_kl" else sum(map(mean_deviation, targets)) / len(targets),
+            deviation=None if self.kind == "l1_kl" else torch.stack([*map(mean_deviation, targets)]).mean(),
         )
 
     def exported(self) -> VisionTransformer:

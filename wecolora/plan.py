@@ -24,7 +24,7 @@ from wecolora.errors import BadInput
 from wecolora.grid import RunSpec
 from wecolora.jobs import Job, jobs
 from wecolora.methods import METHODS
-from wecolora.recipes import Architecture
+from wecolora.recipes import Architecture, StudentShape
 from wecolora.vit import build, pooled
 from wecolora.workflow import Campaign
 
@@ -125,15 +125,15 @@ def _distill(campaign: Campaign, found: list[Job]) -> dict[str, int]:
     passes = macs = size = 0
     for run in [job.run for job in found if job.run]:
         seen = _images(campaign, run.alpha) * campaign.config.distill.epochs
-        architecture = campaign.config.teachers[run.teacher].architecture
-        counted = _counted(architecture, run)
+        counted = _counted(campaign, run)
         passes += seen
         # A backward pass costs a forward one for the inputs' gradients and one more for the weights' that train.
         backward = 2 if METHODS[run.method].trains == "all" else 1
         macs += seen * (1 + backward) * counted["training_macs_with_attention"]
-        if campaign.config.distill.teacher == "online" or METHODS[run.method].online:
-            macs += seen * _of_teacher(architecture)
-        size += 4 * counted["parameters"]
+        macs += seen * counted["teacher_macs_with_attention"]
+        if campaign.config.distill.teacher == "online" and not METHODS[run.method].online:
+            macs += seen * _of_teacher(campaign.config.teachers[run.teacher].architecture)
+        size += 4 * counted["parameters_saved"]
     return {"passes": passes, "macs": macs, "bytes": size}
 
 
@@ -153,23 +153,26 @@ def _features(campaign: Campaign, found: list[Job]) -> dict[str, int]:
         architecture = campaign.config.teachers[job.run.teacher].architecture
         images = sum(sum(sizes(campaign, dataset)) for dataset in job.datasets)
         passes += images
-        macs += images * _counted(architecture, job.run)["macs_with_attention"]
+        macs += images * _counted(campaign, job.run)["macs_with_attention"]
         size += images * architecture.embed_dim * 4
     return {"passes": passes, "macs": macs, "bytes": size}
 
 
-def _counted(architecture: Architecture, run: RunSpec) -> dict[str, int]:
-    return _counts(architecture, run.method, run.r, run.k)
+_counts = functools.cache(counts)
 
 
-@functools.cache
-def _counts(architecture: Architecture, method: str, r: int, k: int | None) -> dict[str, int]:
-    return counts(architecture, architecture.depth // r, method, k)
+def _counted(campaign: Campaign, run: RunSpec) -> dict[str, int]:
+    return _counts(
+        campaign.config.teachers[run.teacher].architecture,
+        StudentShape(method=run.method, r=run.r, k=run.k),
+        campaign.head_classes(run.teacher),
+        campaign.config.distill.batch,
+    )
 
 
 def _of_teacher(architecture: Architecture) -> int:
     """Multiply-accumulates of a teacher's forward pass of an image."""
-    return _counts(architecture, "teacher", 1, None)["macs_with_attention"]
+    return _counts(architecture, StudentShape(method="teacher"))["macs_with_attention"]
 
 
 def measured_tflops(architecture: Architecture, device: str, batch: int = 64) -> float:

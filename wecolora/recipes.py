@@ -534,11 +534,11 @@ class PrepareRecipe(Strict):
 
 
 class StudentShape(Strict):
-    """What decides a student's counts, besides its teacher."""
+    """What decides the counts of a run's model, besides its teacher."""
 
     method: str
-    r: int
-    k: int | None
+    r: int = 1
+    k: int | None = None
 
 
 class ComputationRecipe(Strict):
@@ -548,8 +548,10 @@ class ComputationRecipe(Strict):
     caption: str
     teachers: dict[str, Architecture]
     labels: dict[str, str]
+    classes: dict[str, int]  # of each teacher's head; 0: it has none
     students: list[StudentShape]
     batch: int
+    views: int
     revision: int
 
 

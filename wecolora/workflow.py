@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wecolora.config import Config, parse
+from wecolora.config import Config, head_classes, parse
 from wecolora.files import file_state, folder_state
 from wecolora.grid import RunSpec, union
 from wecolora.methods import METHODS
@@ -441,10 +441,17 @@ class Campaign:
             caption=artifact.caption,
             teachers={name: self.config.teachers[name].architecture for name in artifact.runs.teacher},
             labels={name: self.config.teachers[name].label for name in artifact.runs.teacher},
-            students=list({shape.canonical(): shape for shape in shapes}.values()),
+            classes={name: self.head_classes(name) for name in artifact.runs.teacher},
+            students=list(dict.fromkeys(shapes)),
             batch=self.config.distill.batch,
+            views=self.config.corpus.views,
             revision=REVISIONS["computation"],
         ).canonical()
+
+    def head_classes(self, teacher: str) -> int:
+        """Of a teacher's head; while its weights cannot say yet, ImageNet's."""
+        known = head_classes(self.config.teachers[teacher])
+        return 1000 if known is None else known
 
     def resolved(self) -> str:
         """The config with every default written out, as JSON (which is YAML)."""

@@ -15,14 +15,14 @@ from timm.models.vision_transformer import VisionTransformer
 
 from wecolora import vit
 from wecolora.cache import CacheReader, write_shard
-from wecolora.computation import counts
+from wecolora.computation import bytes_per_view, counts
 from wecolora.deit import DeiT
 from wecolora.dmae import DMAE
 from wecolora.lora import add_lora, merge
 from wecolora.methods import METHODS
 from wecolora.minivit import MiniViT
 from wecolora.objectives import TokenObjective
-from wecolora.recipes import Architecture, CacheRecipe
+from wecolora.recipes import Architecture, CacheRecipe, StudentShape
 from wecolora.rollout import attentions, rollout
 from wecolora.timm_models import lookup
 from wecolora.weight_copy import copy_weights
@@ -186,9 +186,9 @@ def test_a_rollout_is_of_the_patches_alone(case):
 @STAND_INS
 def test_counts_are_of_the_model_that_is_built(case):
     shape = shape_of(case)
-    found = counts(shape, depth=2)
-    assert found["parameters"] == sum(p.numel() for p in timms(case, depth=2).parameters())
-    assert found["cache_bytes_per_view"] == shape.tokens * 48 * 2 + shape.img_size**2 * 3
+    found = counts(shape, StudentShape(method="top_kd", r=2))
+    assert found["parameters"] == found["trained"] == sum(p.numel() for p in timms(case, depth=2).parameters())
+    assert bytes_per_view(shape) == shape.tokens * 48 * 2 + shape.img_size**2 * 3
 
 
 def test_every_model_of_the_table_is_built_as_timm_builds_it():

@@ -110,7 +110,7 @@ def test_without_labels_the_mean_of_both_tokens_is_drawn_to_the_teachers_class_t
         found = objective(images, vit.tokens_before_norm(tiny_teacher, images), None)
     total = sum(abs(a - b) for a, b in zip(own.flatten().tolist(), wanted.flatten().tolist(), strict=True))
     assert found.loss.item() == pytest.approx(total / (5 * 32), rel=1e-10)
-    assert found.deviation == pytest.approx((wanted - wanted.mean(0)).abs().mean().item(), rel=1e-10)
+    assert found.deviation.item() == pytest.approx((wanted - wanted.mean(0)).abs().mean().item(), rel=1e-10)
     torch.testing.assert_close(found.teacher, wanted)
 
 

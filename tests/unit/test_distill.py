@@ -15,7 +15,7 @@ from wecolora import distill as module
 from wecolora import vit
 from wecolora.cache import CacheReader, write_shard
 from wecolora.datasets import prepare
-from wecolora.distill import distill, start, update_windows
+from wecolora.distill import distill, update_windows
 from wecolora.errors import BadInput
 from wecolora.images import read_index
 from wecolora.methods import METHODS
@@ -23,6 +23,7 @@ from wecolora.objectives import start_student
 from wecolora.recipes import CacheRecipe, Folder
 from wecolora.resume import ResumeFile
 from wecolora.sources import CachedSource, OnlineSource, prefetched
+from wecolora.students import OBJECTIVES, start
 from wecolora.subset import read_subset, write_subset
 from wecolora.weight_copy import copy_weights
 
@@ -240,7 +241,7 @@ def test_an_objective_is_told_each_epoch_before_its_first_batch(
 
 
 def test_every_objective_has_its_class():
-    assert {method.objective for method in METHODS.values()} == set(module.OBJECTIVES)
+    assert {method.objective for method in METHODS.values()} == set(OBJECTIVES)
 
 
 @pytest.mark.parametrize("method", DISTILLED)

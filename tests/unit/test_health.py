@@ -42,7 +42,7 @@ def test_embeddings_that_are_all_alike_have_rank_one():
 
 def test_the_mean_deviation_is_the_loss_of_the_batchs_mean():
     tokens = torch.tensor([[[0.0, 4.0]], [[2.0, 4.0]], [[4.0, 1.0]]])
-    assert mean_deviation(tokens) == pytest.approx(((2 + 0 + 2) + (1 + 1 + 2)) / 6)
+    assert mean_deviation(tokens).item() == pytest.approx(((2 + 0 + 2) + (1 + 1 + 2)) / 6)
 
 
 def test_a_falling_loss_and_a_full_rank_are_no_sign():

@@ -7,7 +7,9 @@ import json
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from wecolora.errors import BadInput
 from wecolora.grid import RunSpec
@@ -155,7 +157,7 @@ EFFECTS = [
     ("distill.epochs", 3, {"distill"}),
     ("distill.lr_scaling", "linear_256", {"distill"}),
     ("distill.teacher", "online", {"distill"}),
-    ("corpus.views", 3, {"cache", "distill"}),
+    ("corpus.views", 3, {"cache", "distill", "computation"}),
     ("corpus.seed", 1, {"subset", "cache", "distill"}),
     ("corpus.strategy", "uniform", {"subset"}),
     ("teachers.one.mean", [0.1, 0.2, 0.3], {"cache", "distill", "features", "sight", "pretrain", "compare"}),
@@ -218,6 +220,20 @@ def test_a_computation_study_follows_the_shapes_alone(config):
     config["artifacts"]["study"]["datasets"] = ["shapes"]
     with pytest.raises(BadInput, match="an artifact of kind computation has no `datasets`"):
         Campaign(config)
+
+
+def test_a_head_has_the_classes_that_its_weights_say(config, tmp_path):
+    weights = tmp_path / "one.safetensors"
+    config["teachers"]["one"]["weights"] = str(weights)
+    for tag, classes in {"mae": 0, "augreg_in21k": 21843}.items():
+        config["teachers"][tag] = {"label": tag, "timm": f"vit_base_patch16_224.{tag}"}
+        assert Campaign(config).head_classes(tag) == classes
+    assert Campaign(config).head_classes("one") == 1000  # nobody knows yet
+    state = {"patch_embed.proj.weight": np.zeros((32, 3, 8, 8), np.float32)}
+    save_file(state, weights)
+    assert Campaign(config).head_classes("one") == 0
+    save_file({**state, "head.weight": np.zeros((5, 32), np.float32)}, weights)
+    assert Campaign(config).head_classes("one") == 5
 
 
 def test_a_stages_revision_is_in_its_recipe(whole, monkeypatch):
