@@ -1,5 +1,7 @@
 """Everything at once, and the targets that users name: each artifact by its own name."""
 
+from types import SimpleNamespace
+
 
 rule collect:
     message:
@@ -25,6 +27,17 @@ rule resolved_config:
         config=campaign.resolved(),
     script:
         "../workflow_scripts/resolved_config.py"
+
+
+# On request, before a campaign is extended whose caches were deleted: finished students would be made again otherwise.
+rule caches:
+    input:
+        {
+            shard
+            for run in campaign.trained()
+            if run.alpha
+            for shard in campaign.shards(SimpleNamespace(teacher=run.teacher, run=run.slug()))
+        },
 
 
 for artifact in campaign.config.artifacts:
