@@ -66,43 +66,39 @@ def write_shard(
     pixels_of = partial(view_pixels, index, numbers=range(views), seed=recipe.seed, size=size)
     decoder = Decoder(pixels_of, workers, device)
     parts = [positions[start : start + images] for start in range(0, n, images)]
-    with atomic_write(path) as temporary:
-        try:
-            with h5py.File(temporary, "w") as file, ThreadPoolExecutor(1) as pool:
-                token_set = file.create_dataset("tokens", (n, views, tokens, width), np.float16)
-                crop_set = file.create_dataset("crops", (n, views, size, size, 3), np.uint8)
-                checksums = file.create_dataset("checksum", (n, views), np.uint64)
-                file.create_dataset("ids", data=[index.ids[p] for p in positions], dtype=h5py.string_dtype())
-                file.attrs["recipe"] = json.dumps(recipe.of_all_shards(), sort_keys=True)
-                file.attrs["teacher_sha256"] = teacher_sha256
-                file.attrs["software"] = json.dumps(software(), sort_keys=True)
+    least = n * views * (2 * tokens * width + 3 * size**2)
+    with atomic_write(path, least) as temporary, h5py.File(temporary, "w") as file, ThreadPoolExecutor(1) as pool:
+        token_set = file.create_dataset("tokens", (n, views, tokens, width), np.float16)
+        crop_set = file.create_dataset("crops", (n, views, size, size, 3), np.uint8)
+        checksums = file.create_dataset("checksum", (n, views), np.uint64)
+        file.create_dataset("ids", data=[index.ids[p] for p in positions], dtype=h5py.string_dtype())
+        file.attrs["recipe"] = json.dumps(recipe.of_all_shards(), sort_keys=True)
+        file.attrs["teacher_sha256"] = teacher_sha256
+        file.attrs["software"] = json.dumps(software(), sort_keys=True)
 
-                def write(start: int, crops: np.ndarray, arriving: Callable[[], np.ndarray]) -> None:
-                    out = arriving().reshape(len(crops), views, tokens, width)
-                    if not np.isfinite(out).all():
-                        raise BadInput(
-                            f"{path}: the tokens of teacher {recipe.teacher} overflow float16 or are no number."
-                        )
-                    rows = slice(start, start + len(crops))
-                    crop_set[rows], token_set[rows] = crops, out
-                    checksums[rows] = [
-                        [_checksum(c, t) for c, t in zip(*pair, strict=True)] for pair in zip(crops, out, strict=True)
-                    ]
-                    progress(start + len(crops))
+        def write(start: int, crops: np.ndarray, arriving: Callable[[], np.ndarray]) -> None:
+            out = arriving().reshape(len(crops), views, tokens, width)
+            if not np.isfinite(out).all():
+                raise BadInput(
+                    f"{path}: the tokens of teacher {recipe.teacher} overflow float16 or are no number; set "
+                    "`distill.teacher: online`, or give other weights."
+                )
+            rows = slice(start, start + len(crops))
+            crop_set[rows], token_set[rows] = crops, out
+            checksums[rows] = [
+                [_checksum(c, t) for c, t in zip(*pair, strict=True)] for pair in zip(crops, out, strict=True)
+            ]
+            progress(start + len(crops))
 
-                writing: Future[None] | None = None
-                for number, crops in enumerate(decoder(parts)):
-                    inputs = normalise(crops.flatten(0, 1).to(device, non_blocking=True), recipe.mean, recipe.std)
-                    arriving = _copied(tokens_before_norm(teacher, inputs).to(torch.float16))
-                    if writing is not None:  # one batch is written while the teacher works on the next
-                        writing.result()
-                    writing = pool.submit(write, number * images, crops.numpy(), arriving)
-                if writing is not None:
-                    writing.result()
-        except OSError as error:
-            raise BadInput(
-                f"{path}: the cache shard cannot be written ({error}); free disk space and run again."
-            ) from error
+        writing: Future[None] | None = None
+        for number, crops in enumerate(decoder(parts)):
+            inputs = normalise(crops.flatten(0, 1).to(device, non_blocking=True), recipe.mean, recipe.std)
+            arriving = _copied(tokens_before_norm(teacher, inputs).to(torch.float16))
+            if writing is not None:  # one batch is written while the teacher works on the next
+                writing.result()
+            writing = pool.submit(write, number * images, crops.numpy(), arriving)
+        if writing is not None:
+            writing.result()
 
 
 def _copied(tensor: torch.Tensor) -> Callable[[], np.ndarray]:

@@ -46,7 +46,7 @@ def write_features(
     if not index.classes:
         raise BadInput(f"data set {index.name}: has no labels to probe; use it as the corpus only.")
     decoder = Decoder(partial(index.crop, size=size), workers, device)
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_write(path, 4 * width * len(index.ids)) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(dataset=index.name, classes=index.classes, weights_sha256=weights_sha256)
         for split in SPLITS:
             positions = index.rows(split)
@@ -60,19 +60,38 @@ def write_features(
             start = 0
             for part in extract(forward, decoder, positions):
                 if not np.isfinite(part).all():
-                    raise BadInput(f"data set {index.name}: a feature is no number; the student is broken.")
+                    raise BadInput(
+                        f"data set {index.name}: a feature is no number; the student is broken, so distil "
+                        "it again with a lower distill.lr."
+                    )
                 rows[start : start + len(part)] = part
                 start += len(part)
 
 
-def read_features(path: str | Path) -> tuple[dict[str, tuple[Tensor, Tensor]], list[str], str]:
-    """({split: (features, targets)}, classes, sha256 of the model's weights)."""
+def read_features(
+    path: str | Path, dataset: str | None = None
+) -> tuple[dict[str, tuple[Tensor, Tensor]], list[str], str]:
+    """({split: (features, targets)}, classes, sha256 of the model's weights); BadInput where they are not of
+    ``dataset``."""
     try:
         with h5py.File(path, "r") as file:
             data = {
                 split: (torch.from_numpy(file[split]["features"][:]), torch.from_numpy(file[split]["targets"][:]))
                 for split in SPLITS
             }
-            return data, list(file.attrs["classes"]), str(file.attrs["weights_sha256"])
-    except (OSError, KeyError) as error:
+            classes = list(file.attrs["classes"])
+            for split, (features, labels) in data.items():
+                known = (
+                    labels.shape[1] == len(classes)
+                    if labels.ndim > 1
+                    else 0 <= labels.min() <= labels.max() < len(classes)
+                )
+                if len(features) != len(labels) or not known:
+                    raise ValueError(f"its {split} labels do not fit its features and classes")
+                if not features.isfinite().all():
+                    raise ValueError(f"a {split} feature is no number")
+            if dataset not in (None, file.attrs["dataset"]):
+                raise ValueError(f"they are of {file.attrs['dataset']}, not of {dataset}")
+            return data, classes, str(file.attrs["weights_sha256"])
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:  # whatever HDF5 makes of it
         raise BadInput(f"{path}: is no whole file of features ({error}); delete it to extract them again.") from error

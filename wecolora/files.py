@@ -3,28 +3,69 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
+import re
+import shutil
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import xxhash
 
+from wecolora.errors import BadInput
+
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it into place when the block ends well, remove it otherwise."""
+def atomic_write(path: str | Path, size: int = 0) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it into place when the block ends well, remove it otherwise.
+
+    BadInput where disk or folder take no file, or, before the block, not ``size`` bytes (HDF5 crashes where a disk
+    fills up).
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Process and host keep two jobs that write the same file apart; the last rename wins, each file is whole.
     temporary = path.with_name(f".{path.name}.{os.getpid()}@{socket.gethostname()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if size > free:
+            raise BadInput(f"{path}: takes {size:,} bytes, and its disk has {free:,} left; free space and run again.")
         yield temporary
         os.replace(temporary, path)
+    except FileNotFoundError:  # a mistake in the code
+        raise
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "errno = " not in str(error):  # HDF5's have it
+            raise
+        raise unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only file system refuses even where there is nothing
+            temporary.unlink(missing_ok=True)
+
+
+def unwritable(path: str | Path, error: Exception) -> BadInput:
+    """What to say of a file that could not be written."""
+    number = getattr(error, "errno", None)
+    if told := re.search(r"errno = (\d+)", str(error)):  # by HDF5, among much else
+        number = int(told[1])
+    reason = os.strerror(number) if number else str(error) or type(error).__name__
+    return BadInput(f"{path}: cannot be written ({reason}); free disk space, or let it be written to.")
+
+
+def read_json(path: str | Path, keys: Iterable[str], purpose: str) -> Any:
+    """What a JSON file of this project's says; BadInput, which says what deleting it is good for, where it is not
+    whole."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        for key in keys:
+            content[key]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path}: cannot be read ({error!r}); delete it to {purpose}.") from error
+    return content
 
 
 def remove_leftovers(folder: str | Path) -> None:

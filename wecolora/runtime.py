@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import xxhash
 from tqdm import tqdm
 
 from wecolora.errors import BadInput
-from wecolora.files import atomic_write
+from wecolora.files import atomic_write, unwritable
 
 log = logging.getLogger("wecolora")
 
@@ -31,8 +30,12 @@ def job(path: str | None, recipe: str = "") -> Iterator[None]:
     and so does SIGTERM, which a scheduler sends before it kills."""
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if path:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        handlers.append(logging.FileHandler(path, mode="w"))
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(_LogFile(path, mode="w"))
+        except OSError as error:
+            print(f"ERROR: {unwritable(path, error)}", file=sys.stderr)
+            sys.exit(1)
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     log.handlers, log.propagate = handlers, False
@@ -52,6 +55,17 @@ def job(path: str | None, recipe: str = "") -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
         for handler in handlers:
             handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log on a disk that is full ends, and nothing else does."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing: stderr shows the line."""
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 def _stop(number: int, frame: object) -> None:

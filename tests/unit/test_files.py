@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 
 import pytest
 
-from wecolora.files import atomic_write, file_state, files_below, folder_state, remove_leftovers
+from wecolora.errors import BadInput
+from wecolora.files import atomic_write, file_state, files_below, folder_state, read_json, remove_leftovers
 
 
 def names(folder):
@@ -32,7 +34,7 @@ def test_folders_are_made(tmp_path):
     assert (tmp_path / "deep" / "er" / "a.txt").read_text() == "new"
 
 
-@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, FileNotFoundError, KeyboardInterrupt, SystemExit])
 def test_a_block_that_fails_leaves_what_was_there(tmp_path, error):
     path = tmp_path / "a.txt"
     for before in (None, "old"):
@@ -43,6 +45,42 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path, error):
             raise error
         assert names(tmp_path) == (["a.txt"] if before else [])
         assert not before or path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "of a library"),
+        RuntimeError("Can't decrement id ref count (file write failed: errno = 28, error message = 'No space')"),
+    ],
+)
+def test_a_block_that_cannot_write_names_the_file_and_leaves_what_was_there(tmp_path, error):
+    (tmp_path / "a.txt").write_text("old")
+    with (
+        pytest.raises(BadInput, match=r"/a\.txt: cannot be written \(No space left on device\); free disk space, or "),
+        atomic_write(tmp_path / "a.txt") as temporary,
+    ):
+        temporary.write_text("half")
+        raise error
+    assert names(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_a_file_that_no_disk_holds_is_not_begun(tmp_path):
+    with (
+        pytest.raises(BadInput, match=r"/a\.txt: takes 1,000,000,000,000,000,000 bytes, and its disk has [\d,]+ left"),
+        atomic_write(tmp_path / "a.txt", 10**18),
+    ):
+        raise AssertionError("the block ran")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"other": 1}'])
+def test_json_that_is_not_whole_is_named(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(BadInput, match=r"/a\.json: cannot be read .*; delete it to make it again\."):
+        read_json(tmp_path / "a.json", ["key"], "make it again")
+    (tmp_path / "a.json").write_text('{"key": [1]}')
+    assert read_json(tmp_path / "a.json", ["key"], "make it again") == {"key": [1]}
 
 
 def test_an_old_file_stands_until_the_new_one_is_whole(tmp_path):
