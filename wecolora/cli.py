@@ -20,7 +20,8 @@ def read_config(path: str) -> dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             values = yaml.safe_load(file)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadInput(f"{path}: cannot be read as a config file ({error}).") from error
+        reason = " ".join(str(error).split())  # YAML's takes several lines
+        raise BadInput(f"{path}: cannot be read as YAML in UTF-8 ({reason}); see config.yaml for a config.") from error
     if not isinstance(values, dict):
         raise BadInput(f"{path}: holds no keys; see config.yaml for a config file.")
     return values

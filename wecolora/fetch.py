@@ -59,7 +59,7 @@ def read_state(path: str | Path) -> dict[str, Any]:
     try:
         state = load_state_dict(str(path), weights_only=True)
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, AttributeError, pickle.PickleError) as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0].split(". ")[0].rstrip(".") if str(error) else type(error).__name__
         raise BadInput(
             f"{path}: cannot be read as weights ({reason}); give a whole .safetensors file, or one that torch.load "
             "reads with weights_only: a pickle that holds code is never run."

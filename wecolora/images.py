@@ -65,7 +65,8 @@ class Index:
         """The class number of each of these images; BadInput where one has none, or several."""
         if self.multilabel or any(len(self.labels[position]) != 1 for position in positions):
             raise BadInput(
-                f"data set {self.name}: has no single label an image, which a method needs that reads labels."
+                f"data set {self.name}: has no single label an image, which a method needs that reads labels; "
+                "take another method, or a data set that has."
             )
         return [self.labels[position][0] for position in positions]
 
@@ -85,7 +86,13 @@ class Index:
         """The same, perhaps reduced (see open_picture)."""
         path, offset, size = Path(self.root) / self.paths[position], self.offsets[position], self.sizes[position]
         if path.suffix == ".npy":
-            image = Image.fromarray(_rows_of(str(path))[offset])
+            try:
+                image = Image.fromarray(_rows_of(str(path))[offset])
+            except (OSError, ValueError, IndexError, TypeError) as error:
+                raise BadInput(
+                    f"{path}: cannot be read as an array of images ({error}); delete the index beside it to prepare "
+                    "the data set again."
+                ) from error
             return Picture(image, *image.size)
         name = f"{path}, image {self.ids[position]}" if size else str(path)
         source = _part(path, offset, size, name) if size else path
@@ -221,10 +228,7 @@ _ARRAYS: dict[str, np.ndarray] = {}
 
 def _rows_of(path: str) -> np.ndarray:
     if path not in _ARRAYS:
-        try:
-            _ARRAYS[path] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{path}: cannot be read as an array of images ({error}); prepare it again.") from error
+        _ARRAYS[path] = np.load(path, mmap_mode="r", allow_pickle=False)
     return _ARRAYS[path]
 
 
@@ -260,22 +264,27 @@ def read_index(path: str | Path) -> Index:
         table = pq.read_table(path, read_dictionary=["path", "split"])
         about = json.loads(table.schema.metadata[_META])
         columns = {name: _values(table.column(name)) for name in _COLUMNS}
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError) as error:
-        raise BadInput(f"{path}: is no index of a data set ({error!r}); prepare the data set again.") from error
-    return Index(
-        name=about["name"],
-        root=str(Path(path).parent / about["root"]),
-        classes=about["classes"],
-        multilabel=about["multilabel"],
-        ids=columns["id"],
-        paths=columns["path"],
-        offsets=columns["offset"],
-        labels=columns["labels"],
-        split=columns["split"],
-        pixels_digest=about["pixels_digest"],
-        sizes=columns["size"],
-        digests=columns["digest"],
-    )
+        index = Index(
+            name=about["name"],
+            root=str(Path(path).parent / about["root"]),
+            classes=about["classes"],
+            multilabel=about["multilabel"],
+            ids=columns["id"],
+            paths=columns["path"],
+            offsets=columns["offset"],
+            labels=columns["labels"],
+            split=columns["split"],
+            pixels_digest=about["pixels_digest"],
+            sizes=columns["size"],
+            digests=columns["digest"],
+        )
+        if max(map(max, filter(None, index.labels)), default=-1) >= len(index.classes):
+            raise ValueError("it has labels of more classes than it names")
+    except (OSError, KeyError, TypeError, ValueError) as error:  # pyarrow's own are ValueErrors
+        raise BadInput(
+            f"{path}: is no index of a data set ({error!r}); delete it to prepare the data set again."
+        ) from error
+    return index
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

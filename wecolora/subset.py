@@ -50,7 +50,7 @@ def write_subset(index: Index, seed: int, strategy: Strategy, path: str | Path) 
     """Order the training images of an index: a Parquet row an image, with its position, id and share."""
     rows = index.rows("train")
     if not rows:
-        raise BadInput(f"data set {index.name}: has no training images to distil on.")
+        raise BadInput(f"data set {index.name}: has no training images to distil on; add some.")
     groups = [index.labels[row][0] for row in rows] if all(index.labels[row] for row in rows) else None
     order, share = order_images(groups, len(rows), seed, strategy)
     positions = [rows[place] for place in order.tolist()]
@@ -65,10 +65,15 @@ def write_subset(index: Index, seed: int, strategy: Strategy, path: str | Path) 
         pq.write_table(table, temporary)
 
 
-def read_subset(path: str | Path) -> tuple[list[int], list[str], list[float]]:
-    """(positions in the index, ids, shares), in subset order."""
+def read_subset(path: str | Path, index: Index | None = None) -> tuple[list[int], list[str], list[float]]:
+    """(positions in the index, ids, shares), in subset order; BadInput where they are not those of ``index``."""
     try:
         table = pq.read_table(path)
-        return tuple(table.column(name).to_pylist() for name in ("position", "id", "share"))  # type: ignore[return-value]
+        positions, ids, shares = (table.column(name).to_pylist() for name in ("position", "id", "share"))
     except (OSError, pa.ArrowInvalid, KeyError) as error:
         raise BadInput(f"{path}: is no subset file ({error}); delete it to order the corpus again.") from error
+    if index is not None and ids != [index.ids[place] for place in positions if place < len(index.ids)]:
+        raise BadInput(
+            f"{path}: orders other images than data set {index.name} has; delete it to order the corpus again."
+        )
+    return positions, ids, shares

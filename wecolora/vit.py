@@ -25,6 +25,7 @@ from wecolora.files import atomic_write
 Form = Literal["plain", "distilled", "transformed"]
 
 
+WHOLE = "give a whole file, or delete it, if it is a student, to distil it again"
 NORMS = {"layernorm": LayerNorm, "rmsnorm": RmsNorm}
 
 
@@ -65,13 +66,16 @@ def load(
     """The model with the weights of a safetensors file, in fp32, frozen, in eval mode; a stored head is left out unless
     ``head``.
 
-    Raises BadInput when the file is missing, is no safetensors file, or does not fit the architecture.
+    Raises BadInput when the file is missing, is no safetensors file, holds what is no number, or does not fit the
+    architecture.
     """
     model = build(architecture, depth, form)
     try:
         stored = {name: tensor.float() for name, tensor in load_file(weights).items()}
     except (OSError, SafetensorError) as error:
-        raise BadInput(f"{weights}: cannot be read as safetensors weights ({error}); give a whole file.") from error
+        raise _unreadable(weights, error) from error
+    if broken := [name for name, tensor in stored.items() if not tensor.isfinite().all()]:
+        raise BadInput(f"{weights}: {min(broken)} holds values that are no numbers; {WHOLE}.")
     if head and "head.weight" in stored:
         model.reset_classifier(len(stored["head.weight"]))
     else:
@@ -79,8 +83,15 @@ def load(
     try:
         model.load_state_dict(stored)
     except RuntimeError as error:
-        raise BadInput(f"{weights}: does not fit the architecture {architecture}: {mismatch(error)}") from error
+        raise BadInput(
+            f"{weights}: does not fit the architecture that the config gives it: {mismatch(error)}; correct its "
+            "`architecture`, or give the weights of such a model."
+        ) from error
     return model.requires_grad_(False).eval()
+
+
+def _unreadable(weights: str | Path, error: Exception) -> BadInput:
+    return BadInput(f"{weights}: cannot be read as safetensors weights ({error}); {WHOLE}.")
 
 
 def mismatch(error: Exception) -> str:
@@ -95,7 +106,7 @@ def load_student(architecture: dict[str, Any], weights: str | Path) -> VisionTra
         with safe_open(weights, "pt") as file:
             names = set(file.keys())
     except (OSError, SafetensorError) as error:
-        raise BadInput(f"{weights}: cannot be read as safetensors weights ({error}); give a whole file.") from error
+        raise _unreadable(weights, error) from error
     depth = len({name.split(".")[1] for name in names if name.startswith("blocks.")})
     form: Form = "distilled" if "dist_token" in names else "plain"
     if any(name.endswith("attn.before.weight") for name in names):

@@ -9,11 +9,12 @@ from wecolora.subset import prefix_length, read_subset
 
 def main(*, index, subset, weights, cache, recipe, threads):
     wanted = CacheRecipe.model_validate_json(recipe)
-    positions, _, share = read_subset(subset)
+    images = read_index(index)
+    positions, _, share = read_subset(subset, images)
     rows = slice(prefix_length(share, wanted.low), prefix_length(share, wanted.high))
     write_shard(
         cache,
-        read_index(index),
+        images,
         positions[rows],
         vit.load(wanted.architecture.model_dump(), weights),
         vit.sha256(weights),

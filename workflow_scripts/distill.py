@@ -21,18 +21,20 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
     device = runtime.device(threads)
     architecture = wanted.architecture.model_dump()
     teacher, sha256 = vit.load(architecture, weights, head=True), vit.sha256(weights)
-    positions, ids, share = read_subset(subset)
-    images = prefix_length(share, wanted.alpha)
     method = METHODS[wanted.method]
+    # A cache knows its images by their ids, and so does without the index.
+    known = read_index(index) if method.reads_labels or not shards else None
+    positions, ids, share = read_subset(subset, known)
+    images = prefix_length(share, wanted.alpha)
     labels = None
-    if method.reads_labels:
-        labels = torch.tensor(read_index(index).single_labels(positions[:images]))
-    if shards:
+    if method.reads_labels and known:
+        labels = torch.tensor(known.single_labels(positions[:images]))
+    if known is None or shards:
         reader = CacheReader(shards, wanted.cache(), sha256, ids[:images])
         source: Source = CachedSource(reader, tokens=not method.online)
     else:
         settings = (wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device, threads - 1)
-        source = OnlineSource(read_index(index), positions, None if method.online else teacher, *settings)
+        source = OnlineSource(known, positions, None if method.online else teacher, *settings)
     state = ResumeFile(resume, runtime.fingerprint(recipe, sha256, vit.sha256(index), *ids[:images]))
     model, history = distill(
         teacher, source, images, wanted, labels=labels, device=device, resume=state, log=runtime.log.info

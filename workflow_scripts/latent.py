@@ -9,7 +9,7 @@ from wecolora.recipes import ArtifactRecipe
 
 def main(*, features, csv, png, pdf, recipe):
     wanted = ArtifactRecipe.model_validate_json(recipe)
-    read = [read_features(path) for path in features]
+    read = [read_features(path, *wanted.datasets) for path in features]
     labels = [METHODS[name].label for name in wanted.methods]
     shown = {label: data["test"][0].numpy() for label, (data, _, _) in zip(labels, read, strict=True)}
     data, classes, _ = read[0]

@@ -15,7 +15,8 @@ def main(*, index, weights, recipe, threads):
     data = read_index(index)
     rows = data.rows("train")
     pixels = torch.from_numpy(data.pixels(rows, wanted.architecture.img_size))
-    labels = torch.tensor([data.labels[row][0] for row in rows])
+    supervised = wanted.training.objective == "supervised"
+    labels = torch.tensor(data.single_labels(rows) if supervised else [0] * len(rows))
     model = pretrain(pixels, labels, wanted, runtime.log.info)
     about = {
         "recipe": wanted.model_dump(mode="json"),

@@ -89,10 +89,17 @@ def _images(root: Path) -> dict[str, str]:
 
 def _lists(root: Path) -> dict[str, list[str]]:
     """The images of each split."""
-    lists = {split: _file(root, name).read_text(encoding="utf-8-sig").split() for split, name in LISTS.items()}
+    lists = {split: _list(_file(root, name)) for split, name in LISTS.items()}
     if both := sorted(set(lists["train"]) & set(lists["test"])):
         raise BadInput(f"{root}: {' and '.join(LISTS.values())} both list {some(both)}; {WHERE}.")
     return {split: list(dict.fromkeys(names)) for split, names in lists.items()}
+
+
+def _list(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").split()
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: cannot be read as a list of names ({error}); {WHERE}.") from error
 
 
 def _file(root: Path, *names: str) -> Path:

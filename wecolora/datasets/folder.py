@@ -15,7 +15,9 @@ def listing(name: str, data: Folder) -> Listing:
     root = root_of(name, data)
     paths = image_files(root)
     if not paths:
-        raise BadInput(f"{root}: no image files below the root of data set {name}.")
+        raise BadInput(
+            f"{root}: no image files below the root of data set {name}; put some there, or set datasets.{name}.root."
+        )
     if data.test_share is not None:
         return _divided(name, root, paths, data.test_share, data.split_seed)
     held_out = next((part for part in ("test", "val") if (root / part).is_dir()), None)

@@ -83,7 +83,9 @@ def _parquet(table: Path, wanted: list[str]) -> dict[str, list[str]]:
             columns = file.read(columns=wanted)
             return {column: [_text(value) for value in columns.column(column).to_pylist()] for column in wanted}
     except (pa.ArrowException, TypeError) as error:
-        raise BadInput(f"{table}: cannot be read as a Parquet table of texts and numbers ({error}).") from error
+        raise BadInput(
+            f"{table}: cannot be read as a Parquet table of texts and numbers ({error}); save it as one."
+        ) from error
 
 
 def _text(value: Any) -> str:
@@ -99,7 +101,7 @@ def _refuse_missing(table: Path, wanted: list[str], there: list[str]) -> None:
     for column in wanted:
         if column not in there:
             close = difflib.get_close_matches(column, there, 1, 0.5)
-            hint = f"did you mean {close[0]!r}?" if close else f"it has: {some(there, 12)}."
+            hint = f"did you mean {close[0]!r}?" if close else f"it has: {some(there, 12) or 'none'}."
             raise BadInput(f"{table}: has no column {column!r}; {hint}")
 
 
