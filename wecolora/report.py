@@ -25,7 +25,7 @@ from matplotlib.ticker import MaxNLocator
 
 from wecolora.claims import METHOD, printed_claim
 from wecolora.figures import COLOURS
-from wecolora.files import atomic_write
+from wecolora.files import atomic_write, read_json
 from wecolora.methods import METHODS
 from wecolora.recipes import ArtifactRecipe, ReportRecipe
 from wecolora.scores import read_scores
@@ -113,7 +113,7 @@ def write_report(
     run lies beside its scores: student.json, and circumstances, which may be missing."""
     paths = [Path(path) for path in scores]
     resolved = Path(config).read_text(encoding="utf-8")
-    labels = _labels(json.loads(resolved))
+    labels = _labels(read_json(config, (), "have it written again"))
     runs = read_runs(paths, labels)
     by_anchor = {run.anchor: run for run in runs}
     frame = read_scores(paths)
@@ -185,7 +185,7 @@ def read_runs(paths: Iterable[Path], labels: Labels) -> list[Run]:
     """The runs behind these scores: by teacher, method, r, k, alpha and seed; their data sets in the config's order."""
     folders: dict[Path, dict[str, dict[str, Any]]] = defaultdict(dict)
     for path in paths:
-        folders[path.parent.parent][path.stem] = json.loads(path.read_text())
+        folders[path.parent.parent][path.stem] = read_json(path, ["run"], "probe again")
     runs = []
     for folder, scores in folders.items():
         jobs = {"distillation": folder / "circumstances.json"}
@@ -196,8 +196,10 @@ def read_runs(paths: Iterable[Path], labels: Labels) -> list[Run]:
         runs.append(
             Run(
                 scores={name: scores[name] for name in labels["dataset"] if name in scores},
-                student={} if folder.name == "teacher" else json.loads((folder / "student.json").read_text()),
-                jobs={job: json.loads(path.read_text()) for job, path in jobs.items() if path.exists()},
+                student={}
+                if folder.name == "teacher"
+                else read_json(folder / "student.json", ["history"], "distil it again"),
+                jobs={job: read_json(path, (), "leave it out") for job, path in jobs.items() if path.exists()},
             )
         )
     teachers, methods = list(labels["teacher"]), list(labels["method"])

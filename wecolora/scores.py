@@ -21,9 +21,13 @@ def read_scores(paths: Iterable[str | Path]) -> pd.DataFrame:
         try:
             score = json.loads(Path(path).read_text())
             row = {**score["run"], **{name: score[name] for name in COLUMNS if name not in score["run"]}}
+            row |= {"signs": "; ".join(row["signs"]), "last": float(row["last"]), "best": float(row["best"])}
+            own = (row["teacher"], row["slug"], "scores", f"{row['dataset']}.json")
+            if Path(path).parent.name == "scores" and Path(path).parts[-4:] != own:
+                raise ValueError(f"it is of {'/'.join(own)}")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{path}: is no score file ({error!r}); delete it to probe again.") from error
-        rows.append({**row, "signs": "; ".join(row["signs"])})
+        rows.append(row)
     frame = pd.DataFrame(rows, columns=COLUMNS).astype({"k": "Int64", "alpha": "float64", "seed": "Int64"})
     return frame.sort_values(AXES, kind="stable", ignore_index=True)
 

@@ -1,13 +1,12 @@
 """Rules probe_*: the linear probes of one job, a score file each."""
 
 import dataclasses
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 from wecolora import runtime
 from wecolora.features import read_features
+from wecolora.files import read_json
 from wecolora.grid import RunSpec
 from wecolora.health import probe_signs
 from wecolora.probe import largest_class, train_probe
@@ -24,13 +23,13 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
     # A teacher that is probed as it is has no distillation to tell of.
     student: dict[str, Any] = {"recipe": None, "history": [], "teacher_sha256": None}
     if about:
-        student = json.loads(Path(about[0]).read_text())
+        student = read_json(about[0], ("recipe", "history", "teacher_sha256"), "distil the student again")
     signs = sorted({sign.split(":")[0] for epoch in student["history"] for sign in epoch["signs"]})
     axes = dataclasses.asdict(run)
     if student["recipe"]:
         axes["loss_point"] = student["recipe"]["loss_point"]
     for (dataset, probe), path, score in zip(wanted.recipes.items(), features, scores, strict=True):
-        data, classes, sha256 = read_features(path)
+        data, classes, sha256 = read_features(path, dataset)
         result = train_probe(data["train"], data["test"], len(classes), probe, device)
         found = probe_signs(
             student["history"], result.train_loss, result.metric, result.last, largest_class(data["test"][1])

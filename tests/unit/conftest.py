@@ -253,7 +253,7 @@ def score_files(tmp_path):
                 "per_class": [1.0, 2.0],
                 **changes,
             }
-            folder = tmp_path / "scores"
+            folder = tmp_path / "written"
             folder.mkdir(exist_ok=True)
             path = folder / f"{len(list(folder.iterdir()))}.json"
             path.write_text(json.dumps(score))

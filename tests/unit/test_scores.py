@@ -102,14 +102,14 @@ def test_no_scores_make_an_empty_table():
 def test_what_is_no_score_is_named(score_files, content):
     paths = score_files(*SCORES[:2])
     paths[1].write_text(content)
-    with pytest.raises(BadInput, match=r"scores/1\.json: is no score file.*probe again"):
+    with pytest.raises(BadInput, match=r"written/1\.json: is no score file.*probe again"):
         read_scores(paths)
 
 
 def test_a_missing_score_is_named(score_files):
     paths = score_files(SCORES[0])
     paths[0].unlink()
-    with pytest.raises(BadInput, match=r"scores/0\.json"):
+    with pytest.raises(BadInput, match=r"written/0\.json"):
         read_scores(paths)
 
 
@@ -124,3 +124,16 @@ def test_mean_deviation_and_number_of_seeds(score_files):
     assert rows["wecolora"].std == pytest.approx(statistics.stdev(lasts))
     assert rows["wecolora"].seeds == 3
     assert (rows["weco_kd"].mean, rows["weco_kd"].seeds) == (40.0, 1) and pd.isna(rows["weco_kd"].std)
+
+
+def test_a_score_in_the_place_of_another_is_named(score_files, tmp_path):
+    (written,) = score_files(("one", "weco_kd", 2, None, 1, 0, "photos", 50))
+    own = tmp_path / "one" / "whatever" / "scores" / "photos.json"
+    for place in (own, own.with_name("digits.json"), tmp_path / "one" / "other" / "scores" / "photos.json"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(written.read_text())
+        if place == own:
+            assert len(read_scores([place])) == 1
+        else:
+            with pytest.raises(BadInput, match=r"it is of one/whatever/scores/photos\.json.*delete it to probe again"):
+                read_scores([place])
