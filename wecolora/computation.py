@@ -199,7 +199,16 @@ def printed_counts(table: pd.DataFrame, recipe: ComputationRecipe) -> pd.DataFra
     """The counts as a reader wants them: millions and thousand millions."""
     trained = table["trained"] > 0
     online = trained & table["method"].map(lambda name: METHODS[name].online)
-    millions, thousand_millions = ((lambda n: f"{n / 1e6:.2f}"), (lambda n: f"{n / 1e9:.4g}"))
+
+    def millions(column: str) -> pd.Series[str]:
+        return (table[column] / 1e6).map("{:.2f}".format)
+
+    def thousand_millions(column: str) -> pd.Series[str]:
+        return (table[column] / 1e9).map("{:.4g}".format)
+
+    def kilobytes(column: str) -> pd.Series[str]:
+        return (table[column] / 1e3).map("{:.1f}".format)
+
     return pd.DataFrame(
         {
             "Teacher": table["teacher"].map(recipe.labels),
@@ -207,14 +216,14 @@ def printed_counts(table: pd.DataFrame, recipe: ComputationRecipe) -> pd.DataFra
             "r": table["r"].map(lambda r: str(r) if r > 1 else ""),
             "k": table["k"].map(str, na_action="ignore").fillna(""),
             "Blocks": table["blocks"].map(str),
-            "Parameters (M)": table["parameters"].map(millions),
-            "trained (M)": table["trained"].map(millions).where(trained, ""),
-            "GMACs": table["macs"].map(thousand_millions),
-            "with attention": table["macs_with_attention"].map(thousand_millions),
-            "GMACs in training": table["training_macs"].map(thousand_millions).where(trained, ""),
-            "the teacher's": table["teacher_macs"].map(thousand_millions).where(online, ""),
-            "KB a cached view": (table["cache_bytes_per_view"] / 1e3).map("{:.1f}".format),
-            f"KB an image ({recipe.views} views)": (table["cache_bytes_per_image"] / 1e3).map("{:.1f}".format),
+            "Parameters (M)": millions("parameters"),
+            "trained (M)": millions("trained").where(trained, ""),
+            "GMACs": thousand_millions("macs"),
+            "with attention": thousand_millions("macs_with_attention"),
+            "GMACs in training": thousand_millions("training_macs").where(trained, ""),
+            "the teacher's": thousand_millions("teacher_macs").where(online, ""),
+            "KB a cached view": kilobytes("cache_bytes_per_view"),
+            f"KB an image ({recipe.views} views)": kilobytes("cache_bytes_per_image"),
         }
     )
 
