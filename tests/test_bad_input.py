@@ -1,0 +1,1019 @@
+"""Bad input of every kind, each as its job meets it: one sentence that names the culprit and the remedy, status 1, and
+no output, whole or in part.
+
+A row of the table: what is wrong; the job; what spoils a finished small campaign; words that its message has to hold.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import pickle
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch: one thread, before anything imports it
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import wecolora.images
+from tests import layouts
+from wecolora import cli, runtime, vit
+from wecolora.errors import BadInput
+from wecolora.grid import RunSpec
+from wecolora.resume import ResumeFile
+from wecolora.workflow import Campaign
+from workflow_scripts import (
+    cache_teacher,
+    claims,
+    collect,
+    distill,
+    features,
+    fetch_teacher,
+    figure,
+    latent,
+    prepare,
+    pretrain_teacher,
+    probe,
+    report,
+    rollout,
+    subset,
+    table,
+)
+
+REPOSITORY = Path(__file__).parents[1]
+LONGEST = 400  # characters of a message
+SHAPE = {"img_size": 16, "patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2}
+RUN, DEIT = "wecolora_r2_k4_a100_s0", "deit_hard_r2_a100_s0"
+RUNS = {"teacher": ["tiny"], "method": ["weco_kd", "wecolora"], "r": [2], "k": [4], "alpha": [100]}
+ROOT = "results/bad"
+INDEX, SUBSET = f"{ROOT}/data/pictures/index.parquet", f"{ROOT}/data/pictures/subset.parquet"
+SHARDS = [f"{ROOT}/teachers/tiny/cache/00{number}.h5" for number in range(2)]
+STUDENT, ABOUT = (f"{ROOT}/runs/tiny/{RUN}/student.{suffix}" for suffix in ("safetensors", "json"))
+FEATURES, SCORE = f"{ROOT}/runs/tiny/{RUN}/features/pictures.h5", f"{ROOT}/runs/tiny/{RUN}/scores/pictures.json"
+CONFIG: dict[str, Any] = {
+    "name": "bad",
+    "title": "Bad input",
+    "corpus": {"dataset": "pictures", "views": 2, "shard_percent": 50},
+    "teachers": {"tiny": {"label": "Tiny", "weights": "tiny.safetensors", "architecture": SHAPE}},
+    "datasets": {
+        "pictures": {"label": "Pictures", "source": "folder", "root": "pictures"},
+        "digits": {"label": "Digits", "source": "bundled", "bundled": "digits", "train": 20, "test": 10},
+    },
+    "distill": {"epochs": 2, "warmup_epochs": 1, "batch": 4, "accumulate": 1, "lr": {2: 0.001}},
+    "probe": {"epochs": 2, "warmup_epochs": 1, "batch": 8},
+    "artifacts": {
+        "table1": {
+            "kind": "table",
+            "title": "Table 1",
+            "caption": "A caption.",
+            "rows": ["r", "method"],
+            "runs": {**RUNS},
+            "datasets": ["pictures"],
+        },
+        "figure4": {
+            "kind": "figure",
+            "title": "Figure 4",
+            "caption": "A caption.",
+            "x": "alpha",
+            "runs": {**RUNS},
+            "datasets": ["pictures"],
+        },
+        "figure2": {
+            "kind": "latent",
+            "title": "Figure 2",
+            "caption": "A caption.",
+            "runs": {**RUNS},
+            "datasets": ["pictures"],
+        },
+        "figure3": {
+            "kind": "rollout",
+            "title": "Figure 3",
+            "caption": "A caption.",
+            "runs": {**RUNS},
+            "datasets": ["pictures"],
+            "images": 2,
+        },
+        "verdicts": {"kind": "claims", "title": "Verdicts", "caption": "A caption."},
+    },
+}
+
+
+# A place to work in, and the jobs
+
+
+@dataclass
+class Place:
+    """A working directory (the current one) and the config of what runs there."""
+
+    folder: Path
+    config: dict[str, Any]
+
+    def path(self, *names: str) -> Path:
+        return self.folder.joinpath(*names)
+
+    def set(self, key: str, value: Any) -> None:
+        """Of the config; ``key`` by dots."""
+        *parents, last = key.split(".")
+        node = self.config
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+
+    def dataset(self, **values: Any) -> None:
+        """A further data set, ``new``, in the folder ``new``."""
+        self.config["datasets"]["new"] = {"label": "New", "root": "new", **values}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A script's main, what it is called with, and which of that are outputs."""
+
+    main: Callable[..., None]
+    arguments: dict[str, Any]
+    outputs: dict[str, Any]
+
+    def files(self) -> list[Path]:
+        found: list[Path] = []
+        for paths in self.outputs.values():
+            found += map(Path, [paths] if isinstance(paths, str) else paths)
+        return found
+
+    def run(self, log: str) -> None:
+        """As Snakemake runs the script."""
+        with runtime.job(log, self.arguments.get("recipe", "")):
+            self.main(**self.arguments, **self.outputs)
+
+
+def job_of(config: dict[str, Any], name: str) -> Job:
+    """A rule's job (``cache_teacher 1``) as the rules of the Snakefile make it."""
+    c = Campaign(config)
+    rule, _, what = name.partition(" ")
+    of = {"prepare": "dataset", "subset": "dataset", "cache_teacher": "shard", "fetch_teacher": "teacher"}
+    key = of.get(rule, "artifact" if rule in ("table", "figure", "latent", "rollout", "claims") else "run")
+    teacher = "new" if rule in ("fetch_teacher", "pretrain_teacher") else "tiny"
+    named = {key: what} if what else {}
+    w = SimpleNamespace(**{"teacher": teacher, "dataset": "pictures", "run": RUN, **named})
+    run = f"{ROOT}/runs/{w.teacher}/{w.run}"
+    files = (
+        dict(zip(("csv", "png", "pdf"), c.files_of(what), strict=True))
+        if rule in ("figure", "latent", "rollout")
+        else {}
+    )
+    if rule == "prepare":
+        folder = f"{ROOT}/data/{w.dataset}"
+        outputs = {"index": f"{folder}/index.parquet", "report": f"{folder}/report.json"}
+        return Job(prepare.main, {"recipe": c.prepare_recipe(w), "threads": 1}, outputs)
+    if rule == "subset":
+        return Job(subset.main, {"index": c.corpus, "recipe": c.subset_recipe(w)}, {"subset": c.subset})
+    if rule == "fetch_teacher":
+        inputs = {"source": c.source(w), "recipe": c.fetch_recipe(w), "threads": 1}
+        return Job(fetch_teacher.main, inputs, {"weights": c.weights(w)})
+    if rule == "pretrain_teacher":
+        inputs = {"index": c.pretrain_index(w), "recipe": c.pretrain_recipe(w), "threads": 1}
+        return Job(pretrain_teacher.main, inputs, {"weights": f"{ROOT}/teachers/new.safetensors"})
+    if rule == "cache_teacher":
+        inputs = {"index": c.corpus, "subset": c.subset, "weights": c.weights(w), "recipe": c.cache_recipe(w)}
+        return Job(cache_teacher.main, {**inputs, "threads": 1}, {"cache": SHARDS[int(w.shard)]})
+    if rule == "distill":
+        inputs = {"index": c.corpus, "subset": c.subset, "weights": c.weights(w), "shards": c.shards(w)}
+        outputs = {"student": f"{run}/student.safetensors", "circumstances": f"{run}/circumstances.json"}
+        inputs |= {"resume": "results/.resume", "recipe": c.distill_recipe(w), "threads": 1}
+        return Job(distill.main, inputs, outputs)
+    if rule == "features":
+        inputs = {"student": c.student(w), "indexes": [c.corpus], "recipe": c.feature_recipe(w, ["pictures"])}
+        return Job(features.main, {**inputs, "threads": 1}, {"features": [f"{run}/features/pictures.h5"]})
+    if rule == "probe":
+        inputs = {"about": c.about(w), "features": [f"{run}/features/pictures.h5"], "threads": 1}
+        inputs |= {"recipe": c.probe_recipe(w, ["pictures"]), "run": RunSpec.parse(w.teacher, w.run)}
+        outputs = {"scores": [f"{run}/scores/pictures.json"], "circumstances": f"{run}/scores/circumstances.json"}
+        return Job(probe.main, inputs, outputs)
+    if rule == "collect":
+        return Job(collect.main, {"scores": c.all_scores()}, {"table": f"{ROOT}/scores.csv"})
+    if rule == "table":
+        outputs = dict(zip(("csv", "markdown", "latex"), c.files_of(what), strict=True))
+        return Job(table.main, {"scores": c.scores(w), "recipe": c.artifact_recipe(w)}, outputs)
+    if rule == "figure":
+        return Job(figure.main, {"scores": c.scores(w), "recipe": c.artifact_recipe(w)}, files)
+    if rule == "latent":
+        return Job(latent.main, {"features": c.drawn_features(w), "recipe": c.artifact_recipe(w)}, files)
+    if rule == "rollout":
+        inputs = {"students": c.drawn_students(w), "index": c.drawn_index(w), "recipe": c.artifact_recipe(w)}
+        return Job(rollout.main, {**inputs, "sight": c.rollout_recipe(w), "threads": 1}, files)
+    if rule == "claims":
+        outputs = dict(zip(("csv", "comparisons", "markdown"), c.files_of(what), strict=True))
+        return Job(claims.main, {"scores": c.scores(w), "recipe": c.claims_recipe(w)}, outputs)
+    inputs = {"scores": c.all_scores(), "config": f"{ROOT}/config.yaml", "recipe": c.report_recipe(w)}
+    assert rule == "report"
+    return Job(report.main, inputs, {"html": f"{ROOT}/report.html"})
+
+
+OTHER = RUN.replace("wecolora", "weco_kd").replace("_k4", "")
+GOOD = [
+    "prepare pictures", "prepare digits", "subset", "cache_teacher 0", "cache_teacher 1", f"distill {RUN}",
+    f"distill {OTHER}", f"features {RUN}", f"features {OTHER}", f"probe {RUN}", f"probe {OTHER}", "collect",
+    "table table1", "figure figure4", "latent figure2", "rollout figure3", "claims verdicts",
+]  # fmt: skip
+
+
+@contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """The working directory is this one; what a job keeps in memory is that of a new process."""
+    before, wecolora.images._ARRAYS = os.getcwd(), {}
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A campaign in which every job has run, with the resume file of its student kept."""
+    place = Place(tmp_path_factory.mktemp("good"), copy.deepcopy(CONFIG))
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 6), ("test", 3)):
+        for label in ("cat", "dog", "owl"):
+            (place.path("pictures") / part / label).mkdir(parents=True)
+            for number in range(count):
+                coarse = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8))
+                coarse.resize((24, 20), Image.Resampling.BICUBIC).save(
+                    place.path(f"pictures/{part}/{label}/{number}.png")
+                )
+    torch.manual_seed(0)
+    vit.save_weights(vit.build(SHAPE), place.path("tiny.safetensors"), {})
+    with inside(place.folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ResumeFile, "remove", lambda self: None)
+        for name in GOOD:
+            job_of(place.config, name).run("logs/job.log")
+        place.path(f"{ROOT}/config.yaml").write_text(Campaign(place.config).resolved())
+        job_of(place.config, "report").run("logs/job.log")
+    os.rename(place.path("results/.resume"), place.path("kept"))
+    return place
+
+
+@pytest.fixture
+def place(good: Place, tmp_path: Path) -> Iterator[Place]:
+    """A copy of it, to spoil."""
+    shutil.copytree(good.folder, tmp_path / "place")
+    with inside(tmp_path / "place"):
+        yield Place(tmp_path / "place", copy.deepcopy(good.config))
+
+
+# How things are spoiled: each of these returns a function of the place
+
+Spoil = Callable[[Place], object]
+
+
+def both(*spoils: Spoil) -> Spoil:
+    return lambda place: [spoil(place) for spoil in spoils]
+
+
+def sets(key: str, value: Any) -> Spoil:
+    return lambda place: place.set(key, value)
+
+
+def drops(key: str) -> Spoil:
+    return lambda place: place.config.pop(key)
+
+
+def removes(name: str) -> Spoil:
+    def spoil(place: Place) -> None:
+        path = place.path(name)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return spoil
+
+
+def writes(name: str, content: bytes | str) -> Spoil:
+    return lambda place: layouts.put(place.path(name), content)
+
+
+def truncates(name: str, keep: float = 0.6) -> Spoil:
+    def spoil(place: Place) -> None:
+        content = place.path(name).read_bytes()
+        place.path(name).write_bytes(content[: int(len(content) * keep)])
+
+    return spoil
+
+
+def copies(source: str, target: str) -> Spoil:
+    return lambda place: shutil.copy(place.path(source), place.path(target))
+
+
+def runs(name: str) -> Spoil:
+    """Another job, which succeeds."""
+    return lambda place: job_of(place.config, name).run("logs/job.log")
+
+
+def edits(name: str, change: Callable[[Any], Any]) -> Spoil:
+    """A JSON file."""
+
+    def spoil(place: Place) -> None:
+        content = json.loads(place.path(name).read_text())
+        change(content)
+        place.path(name).write_text(json.dumps(content))
+
+    return spoil
+
+
+def replaces(name: str, old: str, new: str) -> Spoil:
+    """Words of a text file."""
+
+    def spoil(place: Place) -> None:
+        content = place.path(name).read_text()
+        assert old in content
+        place.path(name).write_text(content.replace(old, new))
+
+    return spoil
+
+
+def hdf5(name: str, change: Callable[[Any], object]) -> Spoil:
+    def spoil(place: Place) -> None:
+        with h5py.File(place.path(name), "r+") as file:
+            change(file)
+
+    return spoil
+
+
+def fills(dataset: str, place_of: Any, value: Any) -> Callable[[Any], object]:
+    return lambda file: file[dataset].__setitem__(place_of, value)
+
+
+def parquet(name: str, change: Callable[[pa.Table], pa.Table]) -> Spoil:
+    def spoil(place: Place) -> None:
+        pq.write_table(change(pq.read_table(place.path(name))), place.path(name))
+
+    return spoil
+
+
+def column(name: str, values: Callable[[list[Any]], list[Any]]) -> Callable[[pa.Table], pa.Table]:
+    def change(rows: pa.Table) -> pa.Table:
+        number = rows.schema.get_field_index(name)
+        kind = rows.schema.field(name)
+        return rows.set_column(number, kind, pa.array(values(rows.column(name).to_pylist()), kind.type))
+
+    return change
+
+
+def told(**changes: Any) -> Callable[[pa.Table], pa.Table]:
+    """An index's own words: None takes one away."""
+
+    def change(rows: pa.Table) -> pa.Table:
+        about = {**json.loads(rows.schema.metadata[b"wecolora"]), **changes}
+        about = {key: value for key, value in about.items() if value is not None}
+        return rows.replace_schema_metadata({b"wecolora": json.dumps(about).encode()})
+
+    return change
+
+
+def teacher(**shape: Any) -> Spoil:
+    """Weights of another shape."""
+    return lambda place: vit.save_weights(vit.build({**SHAPE, **shape}), place.path("tiny.safetensors"), {})
+
+
+def tensors(name: str, change: Callable[[dict[str, torch.Tensor]], object]) -> Spoil:
+    def spoil(place: Place) -> None:
+        state = load_file(place.path(name))
+        change(state)
+        save_file(state, place.path(name))
+
+    return spoil
+
+
+def no_numbers(state: dict[str, torch.Tensor]) -> None:
+    state["norm.weight"][3] = torch.nan
+
+
+class Code:
+    """What runs when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("it_ran",)
+
+
+def timm_weights(write: Spoil, name: str = "new.pth") -> Spoil:
+    def spoil(place: Place) -> None:
+        place.set("teachers.new", {"label": "New", "timm": "vit_tiny_patch16_224", "weights": name})
+        write(place)
+
+    return spoil
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG file that claims this size."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+
+
+def official(source: str, make: Callable[[Path], object], *spoils: Spoil, **values: Any) -> Spoil:
+    """A data set ``new`` in an official layout, spoiled."""
+
+    def spoil(place: Place) -> None:
+        place.dataset(source=source, **values)
+        make(place.path("new"))
+        for one in spoils:
+            one(place)
+
+    return spoil
+
+
+def tabled(content: bytes | str, name: str = "list.csv", **values: Any) -> Spoil:
+    """A data set ``new``: the pictures, and a table of them."""
+
+    def spoil(place: Place) -> None:
+        place.dataset(source="table", table=name, **{"root": "pictures", **values})
+        layouts.put(place.path("pictures") / name, content)
+
+    return spoil
+
+
+CAT, DOG = "train/cat/0.png", "train/dog/0.png"
+CHEST = "Data_Entry_2017_v2020.csv"
+
+
+def pickled(value: Any) -> bytes:
+    return pickle.dumps(value, protocol=2)
+
+
+# The table
+
+NEW = "prepare new"
+ROWS: list[tuple[str, str, Spoil, list[str]]] = []
+
+# Configs, which are refused before anything is planned
+ROWS += [
+    ("a key that is none", "plan", sets("colour", "red"), ["colour", "unknown key", "allowed here are"]),
+    ("a misspelt key", "plan", sets("distill.epoch", 3), ["distill.epoch", "allowed here are", "epochs"]),
+    ("words for a number", "plan", sets("distill.epochs", "many"), ["distill.epochs", "'many'", "integer"]),
+    ("a yes for a number", "plan", sets("corpus.views", True), ["corpus.views", "other than true or false"]),
+    ("a number that is none", "plan", sets("distill.lr", {2: float("nan")}), ["distill.lr.2", "finite"]),
+    ("a share above all", "plan", sets("artifacts.table1.runs.alpha", [101]), ["alpha", "101", "100"]),
+    ("a key is missing", "plan", drops("corpus"), ["corpus", "required"]),
+    ("a list for names", "plan", sets("teachers", ["tiny"]), ["teachers", "dictionary"]),
+    ("no teacher", "plan", sets("teachers", {}), ["teachers", "at least 1"]),
+    ("a method that is none", "plan", sets("artifacts.table1.runs.method", ["wecolara"]),
+     ["table1.runs.method", "'wecolara'", "did you mean wecolora"]),
+    ("a teacher that is none", "plan", sets("artifacts.table1.runs.teacher", ["tony"]),
+     ["table1.runs.teacher", "'tony'", "known are tiny"]),
+    ("a data set that is none", "plan", sets("corpus.dataset", "picture"),
+     ["corpus.dataset", "'picture'", "did you mean pictures"]),
+    ("an artifact that is none", "plan", sets("targets", ["table9"]), ["targets", "'table9'", "table1"]),
+    ("a source that is none", "plan", sets("datasets.digits.source", "zip"), ["digits.source", "'zip'", "folder"]),
+    ("a protocol that is none", "plan", sets("protocol", "ours"), ["protocol", "'ours'", "'paper'"]),
+    ("r beyond the blocks", "plan", sets("artifacts.table1.runs.r", [5]), ["table1.runs.r", "tiny", "1..4"]),
+    ("k beyond the width", "plan", sets("artifacts.table1.runs.k", [33]), ["table1.runs.k", "tiny", "1..32"]),
+    ("r without a learning rate", "plan", sets("artifacts.table1.runs.r", [3]), ["distill.lr", "r = 3", "[2]"]),
+    ("more warm-up than training", "plan", sets("distill.warmup_epochs", 9), ["distill.warmup_epochs", "9", "epochs"]),
+    ("heads that do not divide", "plan", sets("teachers.tiny.architecture", {**SHAPE, "num_heads": 5}),
+     ["teachers.tiny.architecture", "num_heads 5", "divide"]),
+    ("a model that timm has not", "plan", sets("teachers.tiny", {"label": "x", "timm": "vit_bose_patch16_224"}),
+     ["teachers.tiny", "vit_bose_patch16_224", "did you mean vit_base_patch16_224"]),
+    ("a model of another kind", "plan", sets("teachers.tiny", {"label": "x", "timm": "swin_base_patch4_window7_224"}),
+     ["teachers.tiny", "swin_base", "take a VisionTransformer"]),
+    ("weights of an unknown kind", "plan", timm_weights(writes("new.h5", b""), "new.h5"),
+     ["new.h5", "no file of weights", ".safetensors"]),
+    ("a folder of two weights", "plan", timm_weights(both(writes("new/a.pth", b""), writes("new/b.pth", b"")), "new"),
+     ["new: has a.pth, b.pth", "name the one file"]),
+    ("an artifact named like a rule", "plan", sets("artifacts.report", CONFIG["artifacts"]["verdicts"]),
+     ["artifacts.report", "name of a rule", "choose another"]),
+    ("two labels that print the same", "plan",
+     both(sets("datasets.digits.label", "Pictures"), sets("artifacts.table1.datasets", ["pictures", "digits"])),
+     ["table1.datasets", "'Pictures'", "its own label"]),
+    ("a campaign outside results/", "plan", sets("name", "../elsewhere"), ["name", "'../elsewhere'", "pattern"]),
+    ("a data set outside its folder", "plan",
+     lambda place: place.config["datasets"].update({"../x": CONFIG["datasets"]["digits"]}),
+     ["datasets", "../x", "pattern"]),
+]  # fmt: skip
+
+# Data sets
+IMAGE = "pictures/train/cat/3.png"
+ROWS += [
+    ("no folder", "prepare pictures", removes("pictures"), ["/pictures: the root", "set datasets.pictures.root"]),
+    ("a file for a folder", "prepare pictures", both(removes("pictures"), writes("pictures", "x")),
+     ["/pictures: the root", "set datasets.pictures.root"]),
+    ("an empty folder", NEW, official("folder", Path.mkdir), ["/new", "no image files", "put"]),
+    ("a class without training images", "prepare pictures", removes("pictures/train/owl"),
+     ["pictures", "(owl)", "add some"]),
+    ("an empty class folder", "prepare pictures",
+     both(removes("pictures/train/owl"), lambda place: place.path("pictures/train/owl").mkdir()),
+     ["pictures", "(owl)", "add some"]),
+    ("no test images", "prepare pictures", both(*(removes(f"pictures/test/{c}") for c in ("cat", "dog", "owl"))),
+     ["pictures", "no test images", "put some there"]),
+    ("an image beside the classes", "prepare pictures", writes("pictures/train/a.png", b"x"),
+     ["train/a.png", "no class folder", "move them into"]),
+    ("an empty image", "prepare pictures", writes(IMAGE, b""), ["train/cat/3.png", "skip_unreadable: true"]),
+    ("half an image", "prepare pictures", truncates(IMAGE), ["train/cat/3.png", "skip_unreadable: true"]),
+    ("text for an image", "prepare pictures", writes(IMAGE, "hello"), ["train/cat/3.png", "skip_unreadable: true"]),
+    ("an image of 40 gigabytes", "prepare pictures", writes(IMAGE, png_of(120000, 120000)),
+     ["train/cat/3.png", "skip_unreadable: true"]),
+    ("no table", NEW, both(tabled(""), removes("pictures/list.csv")), ["list.csv", "set datasets.new.table"]),
+    ("an empty table", NEW, tabled(""), ["list.csv", "no column 'path'"]),
+    ("a table without rows", NEW, tabled("path,label\n"), ["list.csv", "no rows", "list the images there"]),
+    ("a table of another kind", NEW, tabled("x", "list.xlsx"), ["list.xlsx", ".csv, .tsv or .parquet"]),
+    ("a column is missing", NEW, tabled(f"file,labels\n{CAT},a\n", path="file"),
+     ["list.csv", "no column 'label'", "did you mean 'labels'"]),
+    ("a short line", NEW, tabled(f"path,label\n{CAT}\n"), ["list.csv", "line 2", "mend it"]),
+    ("a path that climbs", NEW, tabled("path,label\n../tiny.safetensors,a\n"),
+     ["list.csv", "'../tiny.safetensors'", "correct it"]),
+    ("an absolute path", NEW, tabled("path,label\n/etc/passwd,a\n"), ["list.csv", "'/etc/passwd'", "correct it"]),
+    ("a link that leads out", NEW,
+     both(tabled("path,label\nout.png,a\n"), lambda place: place.path("pictures/out.png").symlink_to("/etc/passwd")),
+     ["list.csv", "'out.png'", "put it there"]),
+    ("a row twice", NEW, tabled(f"path,label\n{CAT},a\n{CAT},a\n"), ["list.csv", CAT, "one row"]),
+    ("an image that is not there", NEW, tabled(f"path,label\n{CAT},a\nno.png,a\n"), ["list.csv", "no.png", "correct"]),
+    ("a label is missing", NEW, tabled(f"path,label\n{CAT},a\n{DOG},\n"), ["list.csv", DOG, "labels: null"]),
+    ("a split that is none", NEW, tabled(f"path,label,part\n{CAT},a,some\n", split="part"),
+     ["list.csv", "'part'", "train or test"]),
+    ("a table in another encoding", NEW, tabled("path,label\n\xe9.png,a\n".encode("latin1")),
+     ["list.csv", "UTF-8", "save it as one"]),
+    ("a Parquet table that is none", NEW, tabled("path,label\n", "list.parquet"), ["list.parquet", "Parquet", "save"]),
+    ("no training images of ImageNet", NEW, official("imagenet", layouts.imagenet_folders, removes("new/train")),
+     ["/new", "train/<wnid>/", "image-net.org"]),
+    ("no devkit", NEW, official("imagenet", layouts.imagenet_inner_tars, removes("new/ILSVRC2012_devkit_t12")),
+     ["/new", "ILSVRC2012_devkit_t12", "image-net.org"]),
+    ("a damaged devkit", NEW,
+     official("imagenet", layouts.imagenet_inner_tars, truncates("new/ILSVRC2012_devkit_t12/data/meta.mat")),
+     ["devkit", "cannot be read", "image-net.org"]),
+    ("half a tar", NEW, official("imagenet", layouts.imagenet_tars, truncates("new/ILSVRC2012_img_train.tar", 0.55)),
+     ["ILSVRC2012_img_train.tar", "download it again"]),
+    ("a tar that is none", NEW, official("imagenet", layouts.imagenet_tars, writes("new/ILSVRC2012_img_val.tar", "x")),
+     ["ILSVRC2012_img_val.tar", "download it again"]),
+    ("a tar that leads out", NEW,
+     official("imagenet", layouts.imagenet_tars,
+              writes("new/ILSVRC2012_img_val.tar", layouts.tar_of({"../ILSVRC2012_val_00000001.JPEG": b"x"}))),
+     ["ILSVRC2012_img_val.tar", "'../ILSVRC2012_val_00000001.JPEG'", "not the official file"]),
+    ("a validation image without a class", NEW,
+     official("imagenet", layouts.imagenet_inner_tars, writes("new/val/ILSVRC2012_val_00000009.JPEG", "x")),
+     ["ILSVRC2012_val_00000009.JPEG", "image-net.org"]),
+    ("a pickle with code", NEW,
+     official("cifar100", layouts.cifar100, writes("new/cifar-100-python/train", pickled({"data": Code()}))),
+     ["cifar-100-python/train", "may run code", "cs.toronto.edu"]),
+    ("half a pickle", NEW, official("cifar100", layouts.cifar100, truncates("new/cifar-100-python/test")),
+     ["cifar-100-python/test", "cs.toronto.edu"]),
+    ("a pickle without labels", NEW,
+     official("cifar100", layouts.cifar100, writes("new/cifar-100-python/meta", pickled({}))),
+     ["cifar-100-python/meta", "'fine_label_names'", "cs.toronto.edu"]),
+    ("nothing of CIFAR-100", NEW, official("cifar100", Path.mkdir), ["/new", "cifar-100-python", "cs.toronto.edu"]),
+    ("half of CIFAR-100's tar.gz", NEW,
+     official("cifar100", partial(layouts.cifar100, packed=True), truncates("new/cifar-100-python.tar.gz")),
+     ["cifar-100-python.tar.gz", "download it again"]),
+    ("no table of findings", NEW, official("chestxray14", layouts.chestxray14_kaggle, removes(f"new/{CHEST}")),
+     ["/new", CHEST, "nihcc.app.box.com"]),
+    ("no list of the test images", NEW,
+     official("chestxray14", layouts.chestxray14_kaggle, removes("new/test_list.txt")),
+     ["/new", "test_list.txt", "nihcc.app.box.com"]),
+    ("a list in another encoding", NEW,
+     official("chestxray14", layouts.chestxray14_kaggle, writes("new/test_list.txt", b"\xff\xfe\x00")),
+     ["test_list.txt", "cannot be read", "nihcc.app.box.com"]),
+    ("a listed image without findings", NEW,
+     official("chestxray14", layouts.chestxray14_kaggle, writes("new/test_list.txt", "00000009_000.png")),
+     ["test_list.txt", "'00000009_000.png'", "nihcc.app.box.com"]),
+    ("a finding that is none", NEW,
+     official("chestxray14", layouts.chestxray14_kaggle, replaces(f"new/{CHEST}", "Hernia", "Herniae")),
+     [CHEST, "Herniae", "nihcc.app.box.com"]),
+    ("an image in both lists", NEW,
+     official("chestxray14", layouts.chestxray14_kaggle, copies("new/test_list.txt", "new/train_val_list.txt")),
+     ["train_val_list.txt", "00000004_000.png", "nihcc.app.box.com"]),
+    ("no X-rays", NEW, official("chestxray14", layouts.chestxray14_nih, removes("new/images")),
+     ["/new", "no PNG files", "unpack"]),
+    ("half a list of iNaturalist", NEW, official("inat2019", layouts.inat2019, truncates("new/train2019.json")),
+     ["train2019.json", "COCO", "github.com/visipedia"]),
+    ("a list of another structure", NEW, official("inat2019", layouts.inat2019, writes("new/val2019.json", "[1]")),
+     ["val2019.json", "COCO", "github.com/visipedia"]),
+    ("a list is missing", NEW, official("inat2019", layouts.inat2019, removes("new/val2019.json")),
+     ["val2019.json", "no such file", "github.com/visipedia"]),
+    ("a list that leads out", NEW,
+     official("inat2019", layouts.inat2019,
+              edits("new/val2019.json", lambda found: found["images"][0].update(file_name="../../x.jpg"))),
+     ["val2019.json", "'../../x.jpg'", "correct it"]),
+    ("none of the listed images", NEW, official("inat2019", layouts.inat2019, removes("new/train_val2019")),
+     ["/new", "none of the images", "github.com/visipedia"]),
+    ("no class folders", NEW, official("resisc45", Path.mkdir), ["/new", "airplane", "unpack it"]),
+]  # fmt: skip
+
+# Indexes and subsets
+AGAIN = "delete it to prepare the data set again"
+ROWS += [
+    ("an index that is none", "subset", writes(INDEX, "hello"), [INDEX, AGAIN]),
+    ("half an index", "subset", truncates(INDEX), [INDEX, AGAIN]),
+    ("an index is missing", "subset", removes(INDEX), [INDEX, AGAIN]),
+    ("an index without a column", "subset", parquet(INDEX, lambda rows: rows.drop_columns("split")),
+     [INDEX, "split", AGAIN]),
+    ("an index without metadata", "subset", parquet(INDEX, lambda rows: rows.replace_schema_metadata({})),
+     [INDEX, AGAIN]),
+    ("an index that does not tell its classes", "subset", parquet(INDEX, told(classes=None)),
+     [INDEX, "classes", AGAIN]),
+    ("an index with another's labels", f"features {RUN}", parquet(INDEX, told(classes=["cat"])), [INDEX, AGAIN]),
+    ("an index without labels", f"features {RUN}",
+     parquet(INDEX, lambda rows: told(classes=[])(column("labels", lambda found: [[]] * len(found))(rows))),
+     ["data set pictures", "no labels", "corpus only"]),
+    ("no training images", "subset", parquet(INDEX, column("split", lambda found: ["test"] * len(found))),
+     ["pictures", "no training images", "add some"]),
+    ("a subset that is none", "cache_teacher 0", writes(SUBSET, "hello"), [SUBSET, "delete it"]),
+    ("half a subset", f"distill {RUN}", truncates(SUBSET), [SUBSET, "delete it"]),
+    ("a subset without a column", f"distill {RUN}", parquet(SUBSET, lambda rows: rows.drop_columns("share")),
+     [SUBSET, "share", "delete it"]),
+    ("a subset of a larger corpus", "cache_teacher 0",
+     parquet(SUBSET, column("position", lambda found: [place + 1000 for place in found])),
+     [SUBSET, "delete it"]),
+    ("a subset of another corpus", "cache_teacher 0",
+     parquet(SUBSET, column("id", lambda found: [f"other/{name}" for name in found])),
+     [SUBSET, "data set pictures", "delete it"]),
+    ("a subset of another corpus, online", f"distill {RUN}",
+     both(sets("distill.teacher", "online"), parquet(SUBSET, column("position", lambda found: found[::-1]))),
+     [SUBSET, "delete it"]),
+]  # fmt: skip
+
+# Images that were there when the index was made
+ROWS += [
+    ("an image is gone", "cache_teacher 0", lambda place: reindexed(place) or removes("pictures/train")(place),
+     ["/pictures/train/", "cannot be read", "replace it"]),
+    ("an image is damaged", f"features {RUN}", lambda place: reindexed(place) or truncates(IMAGE)(place),
+     ["train/cat/3.png", "cannot be read", "replace it"]),
+    ("an array of images is damaged", f"features {RUN}",
+     both(copies(f"{ROOT}/data/digits/index.parquet", INDEX), parquet(INDEX, told(name="pictures")),
+          writes(f"{ROOT}/data/pictures/images.npy", "hello")),
+     ["images.npy", "to prepare the data set again"]),
+    ("an array of images is short", f"features {RUN}",
+     both(copies(f"{ROOT}/data/digits/index.parquet", INDEX), parquet(INDEX, told(name="pictures")),
+          lambda place: np.save(place.path(f"{ROOT}/data/pictures/images.npy"), np.zeros((2, 16, 16, 3), np.uint8))),
+     ["images.npy", "to prepare the data set again"]),
+]  # fmt: skip
+
+
+def reindexed(place: Place) -> None:
+    """The index names the images of this place."""
+    runs("prepare pictures")(place)
+
+
+# Teachers' weights
+TINY, GIVE = "tiny.safetensors", "give"
+ROWS += [
+    ("weights that are none", "cache_teacher 0", writes(TINY, "hello"), [TINY, "cannot be read", GIVE]),
+    ("half of the weights", "cache_teacher 0", truncates(TINY), [TINY, "cannot be read", "give a whole file"]),
+    ("no weights", "cache_teacher 0", removes(TINY), [TINY, "No such file"]),
+    ("empty weights", "cache_teacher 0", writes(TINY, b""), [TINY, GIVE]),
+    ("weights of a deeper model", "cache_teacher 0", teacher(depth=5), [TINY, "blocks.4", "`architecture`"]),
+    ("weights of a shallower model", "cache_teacher 0", teacher(depth=3), [TINY, "blocks.3", "`architecture`"]),
+    ("weights of a wider model", "cache_teacher 0", teacher(embed_dim=64), [TINY, "[1, 1, 64]", "`architecture`"]),
+    ("weights of larger patches", f"distill {RUN}", teacher(patch_size=4), [TINY, "does not fit", "`architecture`"]),
+    ("weights that are no numbers", "cache_teacher 0", tensors(TINY, no_numbers), [TINY, "norm.weight", "no number"]),
+    ("weights that are a pickle", "cache_teacher 0", lambda place: torch.save({}, place.path(TINY)),
+     [TINY, "safetensors", GIVE]),
+    ("a checkpoint with code", "fetch_teacher new",
+     timm_weights(lambda place: torch.save({"model": Code()}, place.path("new.pth"))),
+     ["new.pth", "never run", ".safetensors"]),
+    ("half a checkpoint", "fetch_teacher new",
+     timm_weights(both(lambda place: torch.save({"a": torch.zeros(99)}, "new.pth"), truncates("new.pth"))),
+     ["new.pth", "cannot be read", GIVE]),
+    ("a checkpoint of another model", "fetch_teacher new", timm_weights(lambda place: shutil.copy(TINY, "new.pth")),
+     ["new.pth", "cannot be read", GIVE]),
+    ("weights of another model", "fetch_teacher new",
+     timm_weights(lambda place: shutil.copy(TINY, "new.safetensors"), "new.safetensors"),
+     ["new.safetensors", "does not fit timm's vit_tiny_patch16_224", "give that model's weights"]),
+    ("labels to train a teacher with", "pretrain_teacher",
+     lambda place: (
+         place.config["teachers"].update(new={**place.config["teachers"]["tiny"], "label": "New"}),
+         place.set("pretraining.new", {"objective": "supervised", "dataset": "pictures", "augmentation": "weak",
+                                       "epochs": 1}),
+         parquet(INDEX, column("labels", lambda found: [[]] * len(found)))(place),
+     ),
+     ["pictures", "single label", "take another method"]),
+]  # fmt: skip
+
+# Caches, and what a student is distilled with
+RECORD = "delete the file to record it again"
+DISTIL = f"distill {RUN}"
+ROWS += [
+    ("half a cache", DISTIL, truncates(SHARDS[1]), [SHARDS[1], "(shard 1)", RECORD]),
+    ("a cache that is none", DISTIL, writes(SHARDS[0], "hello"), [SHARDS[0], "(shard 0)", RECORD]),
+    ("an empty cache", DISTIL, writes(SHARDS[0], b""), [SHARDS[0], "(shard 0)", RECORD]),
+    ("no cache", DISTIL, removes(SHARDS[1]), [SHARDS[1], "(shard 1)", "record"]),
+    ("a cache of another teacher", DISTIL, hdf5(SHARDS[0], lambda file: file.attrs.update(teacher_sha256="ab" * 32)),
+     [SHARDS[0], "teacher's sha256", RECORD]),
+    ("a teacher that changed", DISTIL, teacher(), [SHARDS[0], "teacher's sha256", RECORD]),
+    ("a cache of other views", DISTIL, sets("corpus.views", 3), [SHARDS[0], "views = 2", "needs 3", RECORD]),
+    ("a cache of another seed", DISTIL, sets("corpus.seed", 1), [SHARDS[0], "seed = 0", "needs 1", RECORD]),
+    ("a cache by other software", DISTIL, hdf5(SHARDS[0], lambda file: file.attrs.update(software='{"torch": "1"}')),
+     [SHARDS[0], "software", RECORD]),
+    ("a cache without tokens", DISTIL, hdf5(SHARDS[0], lambda file: file.__delitem__("tokens")), [SHARDS[0], RECORD]),
+    ("a cache without attributes", DISTIL, hdf5(SHARDS[0], lambda file: file.attrs.clear()), [SHARDS[0], RECORD]),
+    ("a changed token", DISTIL, hdf5(SHARDS[1], fills("tokens", (2, 0, 0, 0), 9.0)),
+     [SHARDS[1], "image train/", "view 0", "checksum", RECORD]),
+    ("a changed pixel", DISTIL,
+     hdf5(SHARDS[1], lambda file: fills("crops", (2, 1, 0, 0, 0), 255 - file["crops"][2, 1, 0, 0, 0])(file)),
+     [SHARDS[1], "image train/", "view 1", "checksum", RECORD]),
+    ("two shards for one another", DISTIL, both(copies(SHARDS[1], SHARDS[0])), [SHARDS[0], "holds image", RECORD]),
+    ("a shard of too few images", "distill weco_kd_r2_a100_s0",
+     sets("corpus.shard_percent", 100), [SHARDS[0], "after 9 of 18 images", "record"]),
+    ("images for no batch", "distill wecolora_r2_k4_a17_s0", sets("distill.batch", 64),
+     ["alpha = 17", "distill.batch = 64", "lower it"]),
+    ("labels that the corpus has not", f"distill {DEIT}",
+     parquet(INDEX, column("labels", lambda found: [[]] * len(found))), ["pictures", "single label", "take another"]),
+    ("a head that the teacher has not", f"distill {DEIT}", lambda place: None, ["head", "teacher", "take"]),
+    ("a learning rate that breaks it", DISTIL, sets("distill.lr", {2: 1e30}), ["wecolora", "lower distill.lr"]),
+]  # fmt: skip
+
+# Students, features and scores
+EXTRACT = f"features {RUN}"
+ROWS += [
+    ("half a student", EXTRACT, truncates(STUDENT), [STUDENT, "cannot be read", "again"]),
+    ("a student that is none", EXTRACT, writes(STUDENT, "hello"), [STUDENT, "cannot be read", "again"]),
+    ("no student", EXTRACT, removes(STUDENT), [STUDENT, "No such file", "again"]),
+    ("a student that is no number", EXTRACT, tensors(STUDENT, no_numbers), [STUDENT, "norm.weight", "again"]),
+    ("a student of another teacher", EXTRACT,
+     lambda place: vit.save_weights(vit.build({**SHAPE, "embed_dim": 64, "depth": 2}), place.path(STUDENT), {}),
+     [STUDENT, "does not fit", "give the weights"]),
+    ("a student without a block", EXTRACT,
+     tensors(STUDENT, lambda state: [state.pop(name) for name in list(state) if name.startswith("blocks.0.attn")]),
+     [STUDENT, "does not fit", "give the weights"]),
+    ("a rollout of half a student", "rollout figure3", truncates(STUDENT), [STUDENT, "cannot be read", "again"]),
+    ("half of the features", f"probe {RUN}", truncates(FEATURES), [FEATURES, "delete it"]),
+    ("features that are none", f"probe {RUN}", writes(FEATURES, "hello"), [FEATURES, "delete it"]),
+    ("features without a split", f"probe {RUN}", hdf5(FEATURES, lambda file: file.__delitem__("test")),
+     [FEATURES, "delete it"]),
+    ("features that are no numbers", f"probe {RUN}", hdf5(FEATURES, fills("train/features", (3, 4), np.nan)),
+     [FEATURES, "no number", "delete it"]),
+    ("features without classes", f"probe {RUN}", hdf5(FEATURES, lambda file: file.attrs.__delitem__("classes")),
+     [FEATURES, "delete it"]),
+    ("features of another data set", f"probe {RUN}", hdf5(FEATURES, lambda file: file.attrs.update(dataset="digits")),
+     [FEATURES, "digits", "pictures", "delete it"]),
+    ("features with labels of other classes", f"probe {RUN}", hdf5(FEATURES, fills("train/targets", 2, 7)),
+     [FEATURES, "delete it"]),
+    ("a picture of half of the features", "latent figure2", truncates(FEATURES), [FEATURES, "delete it"]),
+    ("half of a student's history", f"probe {RUN}", truncates(ABOUT), [ABOUT, "delete it"]),
+    ("a student's history of nothing", f"probe {RUN}", writes(ABOUT, "{}"), [ABOUT, "'recipe'", "delete it to distil"]),
+    ("a probe that breaks", f"probe {RUN}", sets("probe.base_lr", 1e38), ["no number", "lower probe.base_lr"]),
+    ("half a score", "table table1", truncates(SCORE), [SCORE, "delete it"]),
+    ("an empty score", "collect", writes(SCORE, b""), [SCORE, "delete it"]),
+    ("a score that is a list", "collect", writes(SCORE, "[]"), [SCORE, "delete it"]),
+    ("a score without a key", "figure figure4", edits(SCORE, lambda score: score.pop("last")),
+     [SCORE, "last", "delete it"]),
+    ("a score that is no number", "claims verdicts", edits(SCORE, lambda score: score.update(last="high")),
+     [SCORE, "'high'", "delete it"]),
+    ("a score of another data set", "table table1", edits(SCORE, lambda score: score["run"].update(dataset="digits")),
+     [SCORE, "digits", "delete it"]),
+    ("a score of another run", "figure figure4", copies(SCORE, SCORE.replace(RUN, OTHER)),
+     [SCORE.replace(RUN, OTHER), RUN, "delete it"]),
+    ("no score", "collect", removes(SCORE), [SCORE, "delete it"]),
+    ("half a score in the report", "report", truncates(SCORE), [SCORE, "delete it"]),
+    ("half of a student's history in the report", "report", truncates(ABOUT), [ABOUT, "delete it"]),
+    ("half of the config in the report", "report", truncates(f"{ROOT}/config.yaml"), ["config.yaml", "delete it"]),
+]  # fmt: skip
+
+
+def is_a_sentence(message: str) -> None:
+    assert message.endswith((".", "?")) and "\n" not in message, message
+    assert len(message) < LONGEST, f"{len(message)} characters: {message}"
+    assert "Traceback" not in message
+
+
+def failed(place: Place, job: Job, fresh: bool = True) -> str:
+    """The message with which the job fails; its outputs are deleted before, as Snakemake does it, where ``fresh``."""
+    before = {path: None if fresh or not path.exists() else path.read_bytes() for path in job.files()}
+    for path in job.files() if fresh else ():
+        path.unlink(missing_ok=True)
+    with pytest.raises(SystemExit) as ended:
+        job.run("logs/job.log")
+    assert ended.value.code == 1
+    log = place.path("logs/job.log").read_text()
+    assert "Traceback" not in log, log
+    (message,) = re.findall(r"ERROR: (.*)", log)
+    assert {path: path.read_bytes() if path.exists() else None for path in before} == before
+    assert list(place.folder.rglob("*.part")) == []
+    return message
+
+
+@pytest.mark.parametrize(("job", "spoil", "words"), [pytest.param(*row[1:], id=row[0]) for row in ROWS])
+def test_bad_input_is_named_with_its_remedy_and_leaves_nothing(place, job, spoil, words):
+    spoil(place)
+    if job == "plan":
+        with pytest.raises(BadInput) as refused:
+            Campaign(place.config)
+        message = str(refused.value)
+    else:
+        message = failed(place, job_of(place.config, job))
+    is_a_sentence(message)
+    for word in words:
+        assert word in message, (word, message)
+    assert not place.path("it_ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("job", "spoil"),
+    [
+        ("prepare pictures", truncates(IMAGE)),
+        ("subset", truncates(INDEX)),
+        ("cache_teacher 0", teacher(depth=3)),
+        (DISTIL, hdf5(SHARDS[0], fills("tokens", ..., 9.0))),
+        (EXTRACT, truncates(STUDENT)),
+        (f"probe {RUN}", truncates(FEATURES)),
+        ("table table1", truncates(SCORE)),
+        ("figure figure4", truncates(SCORE)),
+        ("report", truncates(SCORE)),
+    ],
+)
+def test_what_was_there_before_a_failure_stays_as_it_was(place, job, spoil):
+    spoil(place)
+    job = job_of(place.config, job)
+    assert all(path.stat().st_size for path in job.files())
+    is_a_sentence(failed(place, job, fresh=False))
+
+
+# Disks that are full, and folders that take no files
+
+
+@contextmanager
+def mounted(folder: Path, size: str, read_only: bool = False) -> Iterator[None]:
+    """A file system of its own on this folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a file system can be mounted by root alone, and not in every container")
+    try:
+        if read_only:
+            subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+# A job, the folder of its outputs, and the first of them
+WRITTEN = [
+    ("prepare digits", f"{ROOT}/data/digits", "images.npy"),
+    ("cache_teacher 0", f"{ROOT}/teachers/tiny/cache", "000.h5"),
+    (DISTIL, f"{ROOT}/runs/tiny/{RUN}", "student.safetensors"),
+    (EXTRACT, f"{ROOT}/runs/tiny/{RUN}/features", "pictures.h5"),
+    ("figure figure4", f"{ROOT}/figures", "figure4.csv"),
+    ("table table1", f"{ROOT}/tables", "table1.csv"),
+]
+
+
+def test_there_is_a_row_for_each_kind_of_input():
+    assert len(ROWS) >= 60 and len({row[0] for row in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize(("job", "folder", "name"), WRITTEN)
+def test_a_full_disk_is_named(place, job, folder, name):
+    job = job_of(place.config, job)
+    with mounted(place.path(folder), "4k"):
+        place.path(folder, "ballast").write_bytes(bytes(4096))
+        message = failed(place, job, fresh=False)
+        assert os.listdir(folder) == ["ballast"]
+    is_a_sentence(message)
+    assert f"{folder}/{name}" in message and re.search("free (disk )?space", message)
+
+
+@pytest.mark.parametrize(("job", "folder", "name"), WRITTEN)
+def test_a_folder_that_takes_no_files_is_named(place, job, folder, name):
+    job = job_of(place.config, job)
+    with mounted(place.path(folder), "1m", read_only=True):
+        message = failed(place, job, fresh=False)
+    is_a_sentence(message)
+    for word in (f"{folder}/{name}", "Read-only file system", "let it be written to"):
+        assert word in message
+
+
+def test_a_disk_that_has_no_room_for_the_log_does_not_hide_the_error(place, capsys):
+    truncates(STUDENT)(place)
+    job = job_of(place.config, EXTRACT)
+    with mounted(place.path("full"), "4k"):
+        place.path("full/ballast").write_bytes(bytes(4096))
+        with pytest.raises(SystemExit) as ended:
+            job.run("full/job.log")
+    assert ended.value.code == 1
+    shown = capsys.readouterr().err
+    assert STUDENT in shown and "Traceback" not in shown
+
+
+def test_a_log_that_cannot_be_written_is_named(place, capsys):
+    job = job_of(place.config, EXTRACT)
+    with mounted(place.path("closed"), "4k", read_only=True), pytest.raises(SystemExit) as ended:
+        job.run("closed/job.log")
+    assert ended.value.code == 1
+    shown = capsys.readouterr().err
+    assert "closed/job.log: cannot be written (Read-only file system)" in shown and "Traceback" not in shown
+
+
+# Resume files: one that is damaged is no file at all
+
+
+def test_a_whole_resume_file_is_used(place):
+    shutil.copytree("kept", "results/.resume")
+    job_of(place.config, DISTIL).run("logs/job.log")
+    assert "resumed after epoch 2" in place.path("logs/job.log").read_text()
+
+
+def flips(name: str) -> Spoil:
+    """A bit in the middle."""
+
+    def spoil(place: Place) -> None:
+        content = bytearray(place.path(name).read_bytes())
+        content[len(content) // 2] ^= 1
+        place.path(name).write_bytes(content)
+
+    return spoil
+
+
+@pytest.mark.parametrize("damage", [flips, truncates, lambda name: writes(name, b""), lambda name: writes(name, "x")])
+def test_a_damaged_resume_file_changes_nothing(good, place, damage):
+    shutil.copytree("kept", "results/.resume")
+    for path in place.path("results/.resume").iterdir():
+        damage(f"results/.resume/{path.name}")(place)
+    job_of(place.config, DISTIL).run("logs/job.log")
+    assert "resumed" not in place.path("logs/job.log").read_text()
+    assert place.path(STUDENT).read_bytes() == good.path(STUDENT).read_bytes()
+    assert len(list(place.path("results/.resume").iterdir())) == 1  # of the other run
+
+
+# Through Snakemake, as a user meets it
+
+
+def started(place: Place, config: str, *arguments: str) -> str:
+    """What the screen shows of a campaign that starts anew and fails."""
+    if not os.path.ismount("results"):
+        shutil.rmtree("results")
+    place.path("bad.yaml").write_text(config)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores", "1"]
+    command += [*arguments, "--configfile", "bad.yaml"]
+    run = subprocess.run(
+        command, cwd=place.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    assert run.returncode != 0
+    assert "Traceback" not in run.stdout, run.stdout
+    return run.stdout
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"colour": "red"}, ["config: colour: unknown key; allowed here are"]),
+        # Snakemake reads the file itself, in its own words.
+        ("name: [bad\n", ["Config file is not valid JSON or YAML"]),
+        ("- bad\n", ["Config file must be given as JSON or YAML with keys at top level"]),
+        ({"teachers": {"tiny": {**CONFIG["teachers"]["tiny"], "weights": "no.safetensors"}}},
+         ["Missing input files", "no.safetensors"]),
+    ],
+)  # fmt: skip
+def test_snakemake_refuses_a_bad_config(place, config, words):
+    shown = started(place, config if isinstance(config, str) else json.dumps({**CONFIG, **config}), "--dry-run")
+    for word in words:
+        assert word in shown, shown
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, ["No such file"]),
+        (b"name: [bad\n", ["line 2"]),
+        (b"name: \xff\n", ["UTF-8"]),
+        (b"- bad\n", ["no keys"]),
+        (b"", ["no keys"]),
+    ],
+)
+def test_the_plan_of_a_file_that_is_no_config_names_it(place, capsys, content, words):
+    if content is not None:
+        place.path("bad.yaml").write_bytes(content)
+    assert cli.main(["plan", "bad.yaml"]) == 1
+    message = capsys.readouterr().err.removeprefix("ERROR: ").removesuffix("\n")
+    is_a_sentence(message)
+    for word in ("bad.yaml", "config.yaml", *words):
+        assert word in message
+
+
+def test_snakemake_names_a_target_that_is_none(place):
+    assert "No rule to produce tabel1" in started(place, json.dumps(CONFIG), "tabel1")
+
+
+def test_snakemake_shows_the_sentence_of_a_failed_job(place):
+    removes("pictures")(place)
+    shown = started(place, json.dumps(CONFIG), INDEX)
+    assert "pictures: the root of data set pictures is no folder" in shown and "datasets.pictures.root" in shown
+    assert not place.path(INDEX).exists()
+
+
+def test_snakemake_names_a_results_folder_that_takes_no_files(place):
+    """Snakemake itself writes there first."""
+    with mounted(place.path("results"), "1m", read_only=True):
+        shown = started(place, json.dumps(CONFIG), INDEX)
+    assert "Read-only file system" in shown and "results/bad" in shown
