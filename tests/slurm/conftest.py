@@ -32,7 +32,8 @@ class Campaign:
     folder: Path
 
     def __post_init__(self) -> None:
-        new_place(self.folder)
+        if not (self.folder / "smoke.yaml").exists():
+            new_place(self.folder)
         (self.folder / "smoke.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
         self.root = self.folder / "results" / "smoke"
         self.log = self.folder / "snakemake.out"
@@ -40,7 +41,7 @@ class Campaign:
     def start(self, *arguments: str, profile: str = "slurm") -> subprocess.Popen[bytes]:
         """Snakemake on its way; what it says goes to ``log``."""
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-        command += ["--workflow-profile", str(REPOSITORY / "profiles" / profile), "--configfile", "smoke.yaml"]
+        command += ["--configfile", "smoke.yaml", "--workflow-profile", str(REPOSITORY / "profiles" / profile)]
         with self.log.open("ab") as log:
             return subprocess.Popen([*command, *arguments], cwd=self.folder, stdout=log, stderr=log)
 
@@ -65,7 +66,11 @@ class Campaign:
         return next((line.split()[0] for line in lines if what in line and str(self.folder) in line), None)
 
     def process(self, rule: str, run: str = "") -> int | None:
-        """The process that does the work of a job: the innermost of those that Slurm started."""
+        """A process that does the work of a job: the innermost of those that Slurm started."""
+        return next(self.processes(rule, run), None)
+
+    def processes(self, rule: str, run: str = "") -> Iterator[int]:
+        """All of these."""
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 command = (folder / "cmdline").read_text()
@@ -74,7 +79,13 @@ class Campaign:
             except OSError:
                 continue
             if f"{self.folder}/.snakemake/scripts/" in command and f".{rule}.py" in command and run in above:
-                return int(folder.name)
+                yield int(folder.name)
+
+    def trained(self, run: str) -> str | None:
+        """The Slurm job of a distillation that is some epochs old."""
+        log = self.root / "logs" / "distill" / "tiny" / f"{run}.log"
+        if log.exists() and "epoch 5/" in log.read_text():
+            return self.running(f"distill_wildcards_tiny_{run}")
         return None
 
     def resumable(self) -> list[Path]:
@@ -114,8 +125,8 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What the campaign makes on this machine, without Slurm."""
+def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    """The campaign as this machine makes it without Slurm."""
     campaign = Campaign(tmp_path_factory.mktemp("undisturbed"))
     assert campaign.run("--cores", "2", profile="default") == 0, campaign.said()[-5000:]
-    return campaign.artifacts()
+    return campaign

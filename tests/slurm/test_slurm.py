@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import time
+
+import pytest
 
 from tests.slurm.cluster import ask, wait_for
 from tests.slurm.conftest import SIZES, Campaign
@@ -16,7 +20,7 @@ ON_GPU = {"cache_teacher", "distill", "features_all", "probe_all", "computation"
 def test_the_smoke_campaign_on_two_gpu_slots(cluster, undisturbed, tmp_path):
     campaign = Campaign(tmp_path)
     assert campaign.run(*SIZES) == 0, campaign.said()[-5000:]
-    assert campaign.artifacts() == undisturbed
+    assert campaign.artifacts() == undisturbed.artifacts()
     assert campaign.leftovers() == []
     jobs = campaign.submitted()
     assert set(jobs) == {*ON_GPU, "prepare"}, "rules that take seconds are local"
@@ -32,12 +36,6 @@ def test_the_smoke_campaign_on_two_gpu_slots(cluster, undisturbed, tmp_path):
 
 def test_a_disturbed_campaign_gives_the_same_bytes(cluster, undisturbed, tmp_path):
     campaign = Campaign(tmp_path)
-    distilling = {run: campaign.root / f"logs/distill/tiny/{run}.log" for run in RUNS}
-
-    def trained(run):
-        """The job of a distillation that is some epochs old."""
-        log = distilling[run]
-        return log.exists() and "epoch 5/" in log.read_text() and campaign.running(f"distill_wildcards_tiny_{run}")
 
     def run_out_of_time(job):
         """For good: no step is made until the limit strikes."""
@@ -56,8 +54,8 @@ def test_a_disturbed_campaign_gives_the_same_bytes(cluster, undisturbed, tmp_pat
     faults = {
         "scancel": (lambda: campaign.running("prepare_wildcards_photos"), lambda job: ask("scancel", job)),
         "kill a shard": (lambda: campaign.process("cache_teacher"), kill),
-        "SIGTERM": (lambda: trained("weco_kd_r2_a20_s0"), lambda job: ask("scancel", "--signal=TERM", job)),
-        "time limit": (lambda: trained("wecolora_r2_k4_a20_s0"), run_out_of_time),
+        "SIGTERM": (lambda: campaign.trained("weco_kd_r2_a20_s0"), lambda job: ask("scancel", "--signal=TERM", job)),
+        "time limit": (lambda: campaign.trained("wecolora_r2_k4_a20_s0"), run_out_of_time),
         "controller": (lambda: campaign.process("features", "weco_kd"), lambda process: cluster.restart("slurmctld")),
         "kill a probe": (
             lambda: campaign.process("probe", "weco_kd"),
@@ -82,7 +80,55 @@ def test_a_disturbed_campaign_gives_the_same_bytes(cluster, undisturbed, tmp_pat
     assert snakemake.returncode == 0, campaign.said()[-5000:]
     assert faults == {}, "these did not strike"
     assert "TIMEOUT" in campaign.said()
-    assert campaign.artifacts() == undisturbed
+    assert campaign.artifacts() == undisturbed.artifacts()
     assert campaign.leftovers() == []
-    for log in distilling.values():
-        assert "resumed after epoch" in log.read_text()
+    for run in RUNS:
+        assert "resumed after epoch" in (campaign.root / f"logs/distill/tiny/{run}.log").read_text()
+
+
+@pytest.fixture
+def copied(undisturbed, tmp_path):
+    """The finished campaign, to be spoilt."""
+    shutil.copytree(undisturbed.folder, tmp_path / "copied")
+    return Campaign(tmp_path / "copied")
+
+
+def test_a_full_disk_is_named_and_room_is_all_that_it_takes(copied, undisturbed):
+    """With a cache that vanished."""
+    shard = copied.root / "teachers/tiny/cache/000.h5"
+    shard.unlink()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(shard.parent)]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        assert copied.run("caches", *SIZES, "--retries", "0") != 0
+        assert list(shard.parent.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(shard.parent)], check=True)
+    assert "No space left on device" in copied.said()
+    assert copied.run("caches", *SIZES) == 0, copied.said()[-5000:]
+    assert copied.artifacts() == undisturbed.artifacts()
+    assert copied.leftovers() == []
+
+
+def test_two_jobs_on_one_output_after_snakemake_was_killed(cluster, copied, undisturbed):
+    run = RUNS[1]
+    (copied.root / f"logs/distill/tiny/{run}.log").unlink()
+    student = copied.root / f"runs/tiny/{run}/student.safetensors"
+    student.unlink()
+    target = str(student.relative_to(copied.folder))
+    first = copied.start(target, *SIZES)
+    wait_for("some epochs", lambda: copied.trained(run), 300)
+    orphan = copied.process("distill")
+    os.kill(orphan, signal.SIGSTOP)
+    first.kill()
+    first.wait()
+    assert copied.run(target, *SIZES) != 0 and "lock" in copied.said()
+    assert copied.run("--unlock") == 0
+    second = copied.start(target, *SIZES)
+    wait_for("the second job", lambda: len(list(copied.processes("distill"))) == 2, 300)
+    os.kill(orphan, signal.SIGCONT)
+    assert second.wait() == 0, copied.said()[-5000:]
+    wait_for("the end of the first job", lambda: not ask("squeue", "--noheader"), 300)
+    assert copied.artifacts() == undisturbed.artifacts()
+    assert copied.leftovers() == []
