@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import re
+import resource
 import shutil
 import struct
 import subprocess
@@ -237,13 +238,18 @@ GOOD = [
 
 @contextmanager
 def inside(folder: Path) -> Iterator[None]:
-    """The working directory is this one; what a job keeps in memory is that of a new process."""
-    before, wecolora.images._ARRAYS = os.getcwd(), {}
+    """The working directory is this one; what a job keeps in memory is that of a new process, and the log, which a job
+    takes over, is given back."""
+    before, log = os.getcwd(), runtime.log
+    kept, level = (log.handlers, log.propagate), log.level
+    wecolora.images._ARRAYS = {}
     os.chdir(folder)
     try:
         yield
     finally:
         os.chdir(before)
+        log.handlers, log.propagate = kept
+        log.setLevel(level)
 
 
 @pytest.fixture(scope="module")
@@ -892,6 +898,20 @@ def test_a_folder_that_takes_no_files_is_named(place, job, folder, name):
     is_a_sentence(message)
     for word in (f"{folder}/{name}", "Read-only file system", "let it be written to"):
         assert word in message
+
+
+@pytest.mark.parametrize("job", ["prepare digits", DISTIL])
+def test_a_file_that_ends_too_soon_leaves_nothing(place, job):
+    """As on a full disk, and for users other than root too: a limit to the size of files."""
+    job = job_of(place.config, job)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+    try:
+        message = failed(place, job)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    is_a_sentence(message)
+    assert re.search(r"cannot be written \((File too large|\d+ requested and \d+ written)\); free disk space", message)
 
 
 def test_a_disk_that_has_no_room_for_the_log_does_not_hide_the_error(place, capsys):
