@@ -29,6 +29,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=24)]
 RULES = {
     "all",
     "cache_teacher",
+    "caches",
     "claims",
     "collect",
     "computation",
