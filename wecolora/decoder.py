@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -23,6 +25,7 @@ class Decoder:
 
     def __init__(self, decode: Callable[[Any], np.ndarray], workers: int = 0, device: str = "cpu") -> None:
         self._plan = _Plan()
+        self._stop: weakref.finalize | None = None
         self._loader = DataLoader(
             _Items(decode),
             batch_sampler=self._plan,
@@ -38,7 +41,25 @@ class Decoder:
         """(items, ...) uint8 of each batch, in order; the processes start on them at once, and work ahead. Raises the
         BadInput of an item in the place of its batch. With workers, one use at a time."""
         self._plan.batches = [list(batch) for batch in batches]
-        return map(_or_raise, iter(self._loader))
+        running: Any = iter(self._loader)
+        if self._loader.num_workers and self._stop is None:
+            # Else its queues may close in any order, and files twice, where the garbage collector finds it in a cycle,
+            # as a raised exception makes one.
+            self._stop = weakref.finalize(self, _shut_down, running, os.getpid())
+        return self._each(running)
+
+    def _each(self, running: Iterator[Tensor | BadInput]) -> Iterator[Tensor]:
+        for batch in running:
+            if isinstance(batch, BadInput):
+                raise batch
+            yield batch
+
+
+def _shut_down(running: Any, process: int) -> None:
+    if os.getpid() == process:
+        running._shutdown_workers()
+    else:  # forked meanwhile, with the same garbage, whose workers are not its own
+        running._shutdown = True
 
 
 class _Plan:
@@ -63,9 +84,3 @@ class _Items(Dataset):
 
 def _stack(found: list[np.ndarray] | BadInput) -> Tensor | BadInput:
     return found if isinstance(found, BadInput) else torch.from_numpy(np.stack(found))
-
-
-def _or_raise(batch: Tensor | BadInput) -> Tensor:
-    if isinstance(batch, BadInput):
-        raise batch
-    return batch

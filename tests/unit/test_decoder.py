@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import time
 
 import numpy as np
 import pytest
@@ -58,6 +60,20 @@ def test_bad_input_is_raised_in_its_place_as_it_is(workers):
 def test_a_mistake_of_the_program_keeps_its_traceback(workers):
     with pytest.raises(ZeroDivisionError, match="a mistake of the program"):
         list(Decoder(squares, workers)([[14]]))
+
+
+@pytest.mark.filterwarnings("error")  # of a thread's, too
+def test_decoders_that_end_in_a_cycle_of_garbage_close_their_files_once():
+    kept = None
+    for number in range(30):
+        decoder = Decoder(squares, 2)
+        try:
+            list(decoder([[14]] if number % 2 else [[13], [1], [2]]))
+        except (BadInput, ZeroDivisionError) as error:  # its traceback holds this frame, and so itself
+            kept = error
+    gc.collect()
+    assert kept is not None
+    time.sleep(0.5)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
