@@ -15,6 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from tests.workflow.conftest import ARCHITECTURE, SMOKE, Place, new_place
 from wecolora.jobs import jobs
+from wecolora.revisions import REVISIONS
 from wecolora.workflow import Campaign
 
 COLLECTED = {"collect", "resolved_config", "report", "all"}
@@ -169,7 +170,8 @@ def test_a_fresh_clone_with_a_comment_more_reruns_nothing(copied, smoke_config):
 
 def test_a_raised_revision_reruns_its_stage_and_what_follows(copied, smoke_config):
     path = copied.workflow / "wecolora" / "revisions.py"
-    path.write_text(path.read_text().replace('"features": 1', '"features": 2'))
+    now = f'"features": {REVISIONS["features"]}'
+    path.write_text(path.read_text().replace(now, '"features": 99'))
     plan = copied.planned(smoke_config)
     assert plan.pop("all") == 1
     assert set(plan) == {"features_all", "probe_all", "table", "figure", "latent", "claims", "collect", "report"}
