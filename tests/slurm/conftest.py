@@ -17,12 +17,14 @@ import yaml
 from tests.slurm.cluster import Cluster, ask, missing
 from tests.workflow.conftest import REPOSITORY, SMOKE, new_place
 
-# Distillations of some ten seconds, so that a fault can strike in the middle of one.
-CONFIG = {**copy.deepcopy(SMOKE), "targets": ["figure8", "computation_study"]}
+# Two runs and one probe each; distillations of some ten seconds, so that a fault can strike in the middle of one.
+CONFIG = copy.deepcopy(SMOKE)
+CONFIG["datasets"].pop("tags")
+CONFIG["artifacts"] = {"figure8": CONFIG["artifacts"]["figure8"]}
 CONFIG["distill"]["epochs"] = 150
 # All that is overridden: the partition, and sizes, for the two cores of a test machine.
 SIZES = ["--default-resources", "slurm_partition=one", "mem_mb=16000 * attempt", "runtime=120 * attempt"]
-SIZES += ["--set-threads", "computation=2", "--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "1"]
+SIZES += ["--set-threads", "distill=1", "--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "1"]
 
 
 @dataclass

@@ -14,7 +14,7 @@ from tests.slurm.cluster import ask, wait_for
 from tests.slurm.conftest import SIZES, Campaign
 
 RUNS = ["weco_kd_r2_a20_s0", "wecolora_r2_k4_a20_s0"]
-ON_GPU = {"cache_teacher", "distill", "features_all", "probe_all", "computation"}
+ON_GPU = {"cache_teacher", "distill", "features_all", "probe_all"}
 
 
 def test_the_smoke_campaign_on_two_gpu_slots(cluster, undisturbed, tmp_path):
@@ -40,7 +40,7 @@ def test_a_disturbed_campaign_gives_the_same_bytes(cluster, undisturbed, tmp_pat
     def run_out_of_time(job):
         """For good: no step is made until the limit strikes."""
         os.kill(campaign.process("distill", "wecolora_r2"), signal.SIGSTOP)
-        ask("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+        ask("scontrol", "update", f"JobId={job}", "EndTime=now+1")
 
     def lose_the_node(job):
         cluster.crash()

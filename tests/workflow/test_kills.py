@@ -89,6 +89,10 @@ def starting(jobs):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *(f"workflow_scripts.{stage}" for stage in jobs)])
 
+    warm = context.Process(target=int)  # with the imports, so that the first job's time is its own
+    warm.start()
+    warm.join()
+
     def start(folder, stage):
         process = context.Process(target=_work, args=(folder, stage, jobs[stage]))
         process.start()
