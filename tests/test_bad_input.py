@@ -760,7 +760,7 @@ ROWS += [
      [FEATURES, "delete it"]),
     ("features that are no numbers", f"probe {RUN}", hdf5(FEATURES, fills("train/features", (3, 4), np.nan)),
      [FEATURES, "no number", "delete it"]),
-    ("features without classes", f"probe {RUN}", hdf5(FEATURES, lambda file: file.attrs.__delitem__("classes")),
+    ("features without classes", f"probe {RUN}", hdf5(FEATURES, lambda file: file.__delitem__("classes")),
      [FEATURES, "delete it"]),
     ("features of another data set", f"probe {RUN}", hdf5(FEATURES, lambda file: file.attrs.update(dataset="digits")),
      [FEATURES, "digits", "pictures", "delete it"]),

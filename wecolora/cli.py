@@ -37,6 +37,8 @@ def plan(arguments: argparse.Namespace) -> None:
     from wecolora import plan, runtime  # torch
 
     campaign = _campaign(arguments)
+    if arguments.tflops is not None and not arguments.tflops > 0:
+        raise BadInput(f"--tflops: {arguments.tflops:g} is no rate; give a number above 0.")
     tflops, rate = arguments.tflops, "as given" if arguments.tflops else "a guess for an RTX 3090"
     if arguments.measure:
         device = runtime.device(threads=os.cpu_count() or 1)

@@ -40,14 +40,16 @@ def write_features(
     device: str = "cpu",
     workers: int = 0,
 ) -> None:
-    """One row an image of each split: ``<split>/features`` float32, ``/targets``, ``/ids``; attributes: the data set,
-    its classes and the sha256 of the model's weights. The images are decoded by ``workers`` processes (see Decoder) for
-    that device."""
+    """One row an image of each split: ``<split>/features`` float32, ``/targets``, ``/ids``; ``classes``; attributes:
+    the data set and the sha256 of the model's weights. The images are decoded by ``workers`` processes (see Decoder)
+    for that device."""
     if not index.classes:
         raise BadInput(f"data set {index.name}: has no labels to probe; use it as the corpus only.")
     decoder = Decoder(partial(index.crop, size=size), workers, device)
     with atomic_write(path, 4 * width * len(index.ids)) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(dataset=index.name, classes=index.classes, weights_sha256=weights_sha256)
+        file.attrs.update(dataset=index.name, weights_sha256=weights_sha256)
+        # No attribute, which holds 64 KiB at most: some data sets have thousands of classes.
+        file.create_dataset("classes", data=index.classes, dtype=h5py.string_dtype())
         for split in SPLITS:
             positions = index.rows(split)
             if not positions:
@@ -79,7 +81,7 @@ def read_features(
                 split: (torch.from_numpy(file[split]["features"][:]), torch.from_numpy(file[split]["targets"][:]))
                 for split in SPLITS
             }
-            classes = list(file.attrs["classes"])
+            classes = [name.decode() for name in file["classes"][:]]
             for split, (features, labels) in data.items():
                 known = (
                     labels.shape[1] == len(classes)

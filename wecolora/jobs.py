@@ -5,6 +5,7 @@ Tables, figures and the pages after them take seconds and are left out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,8 @@ Evaluation = tuple[RunSpec, str]  # a run and a data set
 
 @dataclass(frozen=True)
 class Job:
-    """A job of a rule; ``run`` and ``datasets`` where it is about one or some."""
+    """A job of a rule; ``run``, ``datasets`` and ``teacher`` where it is about them. ``serves``: what is made of its
+    files, after which they may be deleted."""
 
     rule: str
     log: str
@@ -26,11 +28,17 @@ class Job:
     run: RunSpec | None = None
     datasets: tuple[str, ...] = ()
     teacher: str = ""
+    serves: tuple[str, ...] = ()
 
     @property
     def done(self) -> bool:
-        """Whether its files are there; Snakemake alone knows whether they are up to date."""
-        return all(Path(path).exists() for path in self.files)
+        """Whether its files are there, or all that is made of them; Snakemake alone knows whether they are up to
+        date."""
+        return _there(self.files) or (bool(self.serves) and _there(self.serves))
+
+
+def _there(files: Iterable[str]) -> bool:
+    return all(Path(path).exists() for path in files)
 
 
 def jobs(campaign: Campaign) -> list[Job]:
@@ -39,7 +47,9 @@ def jobs(campaign: Campaign) -> list[Job]:
     runs = campaign.trained()
     trained = [run for run in runs if METHODS[run.method].axes]
     corpus = campaign.config.corpus.dataset
-    images = dict.fromkeys([corpus] * bool(trained) + [dataset for _, dataset in features])
+    shown = [artifact.datasets[0] for artifact in campaign.config.chosen().values() if artifact.kind == "rollout"]
+    read = [dataset for _, _, together in _together(campaign, features) for dataset in together]
+    images = dict.fromkeys([*[corpus] * bool(trained), *shown, *read])
     found = [
         Job("prepare", f"{campaign.logs}/prepare/{name}.log", (campaign.index(name),), None, (name,)) for name in images
     ]
@@ -51,17 +61,25 @@ def jobs(campaign: Campaign) -> list[Job]:
             found.append(
                 Job("fetch_teacher", f"{campaign.logs}/fetch_teacher/{teacher}.log", (weights,), teacher=teacher)
             )
-    shards = {shard: run.teacher for run in trained for shard in campaign.shards(_wildcards(run))}
-    for shard, teacher in shards.items():
+    served: dict[tuple[str, str], list[str]] = {}
+    for run in trained:
+        for shard in campaign.shards(_wildcards(run)):
+            served.setdefault((run.teacher, shard), []).append(campaign.student(_wildcards(run)))
+    for (teacher, shard), students in served.items():
         log = f"{campaign.logs}/cache_teacher/{teacher}_{Path(shard).stem}.log"
-        found.append(Job("cache_teacher", log, (shard,), teacher=teacher))
+        found.append(Job("cache_teacher", log, (shard,), teacher=teacher, serves=tuple(students)))
     for run in trained:
         log = f"{campaign.logs}/distill/{run.teacher}/{run.slug()}.log"
         found.append(Job("distill", log, (campaign.student(_wildcards(run)),), run))
+    probed = {(run, name) for run, name, _ in _together(campaign, scores)}
     for rule, wanted, path in (("features", features, campaign.features), ("probe", scores, campaign.score)):
         for run, name, datasets in _together(campaign, wanted):
             log = f"{campaign.logs}/{rule}/{run.teacher}/{run.slug()}/{name}.log"
-            found.append(Job(rule, log, tuple(path(run, dataset) for dataset in datasets), run, datasets))
+            files = tuple(path(run, dataset) for dataset in datasets)
+            serves: tuple[str, ...] = ()
+            if rule == "features" and (run, name) in probed:
+                serves = tuple(campaign.score(run, dataset) for dataset in datasets)
+            found.append(Job(rule, log, files, run, datasets, serves=serves))
     return found
 
 

@@ -7,8 +7,8 @@ percent is counted as that share of the corpus (an exact one rounds down in each
 from __future__ import annotations
 
 import functools
+import math
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,16 +40,22 @@ PUBLISHED = {
 
 
 @dataclass(frozen=True)
-class Stage:
-    """All jobs of a stage: how many, how many of them have left their files; images passed through a model, each view
-    and epoch counted; multiply-accumulates, those of backward passes included; bytes left on disk."""
+class Cost:
+    """Images passed forward through students (or a teacher that is probed) and through teachers that students learn
+    from, each view and epoch counted; multiply-accumulates, those of backward passes included; bytes left on disk."""
 
-    name: str
-    jobs: int
-    done: int
-    passes: int = 0
+    students: int = 0
+    teachers: int = 0
     macs: int = 0
     bytes: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.students + other.students,
+            self.teachers + other.teachers,
+            self.macs + other.macs,
+            self.bytes + other.bytes,
+        )
 
     def hours(self, tflops: float) -> float:
         """GPU-hours at that many 1e12 operations a second; a multiply-accumulate is two."""
@@ -57,35 +63,53 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """All jobs of a stage: how many, how many of them are done; what all of them take, and those that are left."""
+
+    name: str
+    jobs: int
+    done: int
+    whole: Cost = Cost()
+    left: Cost = Cost()
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The stages of a campaign; what its teachers would take in every step of the same runs, in the place of a cache;
-    and the cache's bytes by its number of views."""
+    """The stages of a campaign; bytes of each teacher's cache with one view; and what teachers take if their tokens are
+    cached, and if they run in every step."""
 
     runs: int
     stages: list[Stage]
-    online: Stage
-    cache_bytes: dict[int, int]
+    cache_bytes: dict[str, int]
+    cached: Cost
+    online: Cost
 
 
 def make_plan(campaign: Campaign) -> Plan:
     """Of the config's chosen artifacts. BadInput where a data set is not counted yet."""
     config = campaign.config
     found = jobs(campaign)
-    counted = {"cache_teacher": _cache, "distill": _distill, "features": _features}
     stages = []
     for rule in ("prepare", "subset", "fetch_teacher", "cache_teacher", "distill", "features", "probe"):
-        of_rule = [job for job in found if job.rule == rule]
-        cost = counted[rule](campaign, of_rule) if rule in counted else {}
-        stages.append(Stage(rule, len(of_rule), sum(job.done for job in of_rule), **cost))
+        of_rule = [(job, cost(campaign, job)) for job in found if job.rule == rule]
+        whole, left = (
+            sum((taken for job, taken in of_rule if every or not job.done), Cost()) for every in (True, False)
+        )
+        stages.append(Stage(rule, len(of_rule), sum(job.done for job, _ in of_rule), whole, left))
     artifacts = [name for name, artifact in config.chosen().items() if artifact.kind != "students"]
     drawn = [campaign.files_of(name) for name in artifacts]
     drawn += [[path] for path in campaign.targets() if path not in campaign.artifact_files()]
     done = sum(all(Path(path).exists() for path in files) for files in drawn)
     stages.append(Stage("tables, figures", len(drawn), done))
-    online = Stage("teacher online", 0, 0, **_online(campaign, [job for job in found if job.rule == "distill"]))
-    cached = next(stage for stage in stages if stage.name == "cache_teacher")
-    a_view = cached.bytes // config.corpus.views
-    return Plan(len(config.runs()), stages, online, {views: views * a_view for views in (1, 10)})
+    runs = [job.run for job in found if job.rule == "distill" and job.run]
+    caches = {teacher: _cache(campaign, runs, teacher) for teacher in dict.fromkeys(run.teacher for run in runs)}
+    return Plan(
+        runs=len(campaign.trained()),
+        stages=stages,
+        cache_bytes={teacher: taken.bytes // config.corpus.views for teacher, taken in caches.items()},
+        cached=sum([*caches.values(), *(_teaching(campaign, run, online=False) for run in runs)], Cost()),
+        online=sum((_teaching(campaign, run, online=True) for run in runs), Cost()),
+    )
 
 
 @functools.cache
@@ -109,53 +133,54 @@ def _images(campaign: Campaign, percent: float | None) -> int:
     return round(sizes(campaign, campaign.config.corpus.dataset)[0] * min(percent or 0, 100) / 100)
 
 
-def _cache(campaign: Campaign, found: list[Job]) -> dict[str, int]:
-    config = campaign.config
-    passes = macs = size = 0
-    for teacher, shards in Counter(job.teacher for job in found).items():
-        architecture = config.teachers[teacher].architecture
-        views = _images(campaign, shards * config.corpus.shard_percent) * config.corpus.views
-        passes += views
-        macs += views * _of_teacher(architecture)
-        size += views * bytes_per_view(architecture)
-    return {"passes": passes, "macs": macs, "bytes": size}
-
-
-def _distill(campaign: Campaign, found: list[Job]) -> dict[str, int]:
-    passes = macs = size = 0
-    for run in [job.run for job in found if job.run]:
-        seen = _images(campaign, run.alpha) * campaign.config.distill.epochs
-        counted = _counted(campaign, run)
-        passes += seen
-        # A backward pass costs a forward one for the inputs' gradients and one more for the weights' that train.
-        backward = 2 if METHODS[run.method].trains == "all" else 1
-        macs += seen * (1 + backward) * counted["training_macs_with_attention"]
-        macs += seen * counted["teacher_macs_with_attention"]
-        if campaign.config.distill.teacher == "online" and not METHODS[run.method].online:
-            macs += seen * _of_teacher(campaign.config.teachers[run.teacher].architecture)
-        size += 4 * counted["parameters_saved"]
-    return {"passes": passes, "macs": macs, "bytes": size}
-
-
-def _online(campaign: Campaign, found: list[Job]) -> dict[str, int]:
-    passes = macs = 0
-    for run in [job.run for job in found if job.run]:
-        seen = _images(campaign, run.alpha) * campaign.config.distill.epochs
-        passes += seen
-        macs += seen * _of_teacher(campaign.config.teachers[run.teacher].architecture)
-    return {"passes": passes, "macs": macs}
-
-
-def _features(campaign: Campaign, found: list[Job]) -> dict[str, int]:
-    passes = macs = size = 0
-    for job in found:
-        assert job.run
+def cost(campaign: Campaign, job: Job) -> Cost:
+    """Of a job; nothing is counted of those that only read images, and of probes."""
+    if job.rule == "cache_teacher":
+        percent = campaign.config.corpus.shard_percent
+        number = int(Path(job.files[0]).stem)
+        return _views(campaign, job.teacher, number * percent, (number + 1) * percent)
+    if job.rule == "distill" and job.run:
+        return _training(campaign, job.run)
+    if job.rule == "features" and job.run:
         architecture = campaign.config.teachers[job.run.teacher].architecture
         images = sum(sum(sizes(campaign, dataset)) for dataset in job.datasets)
-        passes += images
-        macs += images * _counted(campaign, job.run)["macs_with_attention"]
-        size += images * architecture.embed_dim * 4
-    return {"passes": passes, "macs": macs, "bytes": size}
+        kept = images * architecture.embed_dim * 4 if campaign.config.keep_features else 0
+        return Cost(students=images, macs=images * _counted(campaign, job.run)["macs_with_attention"], bytes=kept)
+    return Cost()
+
+
+def _views(campaign: Campaign, teacher: str, low: float, high: float) -> Cost:
+    """Of a teacher's cache of the images between two alphas."""
+    architecture = campaign.config.teachers[teacher].architecture
+    views = (_images(campaign, high) - _images(campaign, low)) * campaign.config.corpus.views
+    return Cost(teachers=views, macs=views * _of_teacher(architecture), bytes=views * bytes_per_view(architecture))
+
+
+def _cache(campaign: Campaign, runs: list[RunSpec], teacher: str) -> Cost:
+    """Of the whole shards that these runs of a teacher need, whether they are recorded or not."""
+    percent = campaign.config.corpus.shard_percent
+    largest = max(run.alpha or 0 for run in runs if run.teacher == teacher)
+    return _views(campaign, teacher, 0, math.ceil(largest / percent - 1e-9) * percent)
+
+
+def _training(campaign: Campaign, run: RunSpec) -> Cost:
+    seen = _images(campaign, run.alpha) * campaign.config.distill.epochs
+    counted = _counted(campaign, run)
+    # A backward pass costs a forward one for the inputs' gradients and one more for the weights' that train.
+    backward = 2 if METHODS[run.method].trains == "all" else 1
+    macs = seen * (1 + backward) * counted["training_macs_with_attention"]
+    student = Cost(students=seen, macs=macs, bytes=4 * counted["parameters_saved"])
+    return student + _teaching(campaign, run, campaign.config.distill.teacher == "online")
+
+
+def _teaching(campaign: Campaign, run: RunSpec, online: bool) -> Cost:
+    """What a run's teacher takes while it trains: a method that needs more than a cache holds runs it either way."""
+    seen = _images(campaign, run.alpha) * campaign.config.distill.epochs
+    macs = _counted(campaign, run)["teacher_macs_with_attention"]
+    own = METHODS[run.method].online
+    if online and not own:
+        macs += _of_teacher(campaign.config.teachers[run.teacher].architecture)
+    return Cost(teachers=seen if online or own else 0, macs=seen * macs)
 
 
 _counts = functools.cache(counts)
@@ -194,41 +219,42 @@ def measured_tflops(architecture: Architecture, device: str, batch: int = 64) ->
 
 def show(plan: Plan, name: str, tflops: float, rate: str, console: Console) -> None:
     """Print a plan as tables; ``rate`` says where the number of TFLOP/s comes from."""
-    table = Table("stage", box=box.SIMPLE_HEAD, title=f"{name}: {plan.runs} runs")
-    for column in ("jobs", "done", "images", "GPU-hours", "disk"):
-        table.add_column(column, justify="right")
-    total = Stage("total", 0, 0)
+    table = Table(box=box.SIMPLE_HEAD, title=f"{name}: {plan.runs} runs", padding=(0, 1, 0, 0))
+    table.add_column("stage", no_wrap=True)
+    for column in ("jobs", "done", "student forwards", "teacher forwards", "GPU-hours", "left", "disk"):
+        table.add_column(column, justify="right", no_wrap=" " not in column)
     for stage in plan.stages:
         table.add_row(*_row(stage, tflops))
-        total = Stage(
-            "total", *(getattr(total, key) + getattr(stage, key) for key in ("jobs", "done", "passes", "macs", "bytes"))
-        )
     table.add_section()
-    table.add_row(*_row(total, tflops))
+    done = sum(stage.done for stage in plan.stages)
+    whole, left = (sum((getattr(stage, part) for stage in plan.stages), Cost()) for part in ("whole", "left"))
+    table.add_row(*_row(Stage("total", sum(stage.jobs for stage in plan.stages), done, whole, left), tflops))
     console.print(table)
-    cached = next(stage for stage in plan.stages if stage.name == "cache_teacher")
-    by_views = ", ".join(
-        f"{_size(size)} with {views} view{'s' * (views > 1)}" for views, size in plan.cache_bytes.items()
-    )
-    console.print(f"Teacher caches: {by_views} an image.")
+    for teacher, size in plan.cache_bytes.items():
+        console.print(f"Cache of {teacher}: {_size(size)} with 1 view an image, {_size(10 * size)} with 10.")
+    for what, taken in {"cached": plan.cached, "online, in every step": plan.online}.items():
+        hours = _hours(taken, tflops)
+        console.print(f"Teachers {what}: {taken.teachers:,} forwards, {hours} GPU-hours.", soft_wrap=True)
     console.print(
-        f"Teacher forwards: {cached.passes:,} for the caches ({_hours(cached, tflops)} GPU-hours); "
-        f"{plan.online.passes:,} with `teacher: online`, in every step ({_hours(plan.online, tflops)} GPU-hours)."
-    )
-    console.print(
-        f"GPU-hours: counted operations at {tflops:.3g} TFLOP/s ({rate}); probes and reading are not counted."
+        f"GPU-hours: counted operations at {tflops:.3g} TFLOP/s ({rate}); probes and reading are not counted.",
+        soft_wrap=True,
     )
 
 
 def _row(stage: Stage, tflops: float) -> list[str]:
-    hours = _hours(stage, tflops) if stage.macs else ""
-    images = f"{stage.passes:,}" if stage.passes else ""
-    return [stage.name, str(stage.jobs), str(stage.done), images, hours, _size(stage.bytes) if stage.bytes else ""]
+    numbers = [_count(count) if count else "" for count in (stage.whole.students, stage.whole.teachers)]
+    hours = [_hours(taken, tflops) if stage.whole.macs else "" for taken in (stage.whole, stage.left)]
+    size = _size(stage.whole.bytes) if stage.whole.bytes else ""
+    return [stage.name, f"{stage.jobs:,}", f"{stage.done:,}", *numbers, *hours, size]
 
 
-def _hours(stage: Stage, tflops: float) -> str:
-    hours = stage.hours(tflops)
-    return f"{hours:,.1f}" if hours >= 0.1 else f"{hours:.1g}"
+def _hours(taken: Cost, tflops: float) -> str:
+    hours = taken.hours(tflops)
+    return f"{hours:,.1f}" if hours >= 0.1 or not hours else f"{hours:.1g}"
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e6:,.1f} M" if number >= 1e6 else f"{number:,}"
 
 
 def _size(count: int) -> str:

@@ -408,7 +408,7 @@ class Optimisation(Strict):
         default={2: 1e-3, 3: 1e-4}, description="Learning rate for each reduction ratio r (section 4.2)."
     )
     lr_of: dict[str, Annotated[float, Field(gt=0)]] = Field(
-        default={}, description="In the place of lr, for every r, of single methods, by name."
+        default={}, description="In the place of lr, for every r, of single methods, by name; never scaled."
     )
     lr_scaling: Literal["none", "linear_256"] = Field(
         default="none",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import signal
 import subprocess
@@ -75,13 +76,18 @@ def _stop(number: int, frame: object) -> None:
 
 
 def device(threads: int) -> str:
-    """The device of this job, with its number of CPU threads and deterministic convolutions set."""
+    """The device of this job, with its number of CPU threads and deterministic convolutions set. A GPU that was given
+    to the job and cannot be used is told."""
     import torch
 
     torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if given := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        log.warning("WARNING: the job was given GPU %s, but torch finds none: it runs on the CPU.", given)
+    return "cpu"
 
 
 def environment(device_name: str) -> dict[str, Any]:

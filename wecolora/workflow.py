@@ -74,8 +74,11 @@ class Campaign:
 
     def trained(self) -> list[RunSpec]:
         """The runs whose weights the chosen artifacts need: not those of a computation study, which takes shapes."""
-        chosen = [name for name, artifact in self.config.chosen().items() if artifact.kind != "computation"]
-        return union(self.config.runs_of(name) for name in chosen)
+        return union(
+            self.drawn_runs(name) if artifact.kind in ("latent", "rollout") else self.config.runs_of(name)
+            for name, artifact in self.config.chosen().items()
+            if artifact.kind != "computation"
+        )
 
     def names_of(self, kind: str) -> str:
         """The artifacts of a kind, as a pattern of a wildcard."""
@@ -311,7 +314,7 @@ class Campaign:
             batch=settings.batch,
             accumulate=settings.accumulate,
             leftover=settings.leftover,
-            lr=settings.lr_of.get(run.method, settings.lr[run.r]) * scale,
+            lr=settings.lr_of.get(run.method, settings.lr[run.r] * scale),
             weight_decay=settings.weight_decay,
             layers=settings.layers,
             loss_point=point if METHODS[run.method].compares_tokens else None,

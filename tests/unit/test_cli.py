@@ -39,6 +39,12 @@ def test_a_bad_config_is_one_message_and_status_1(config, capsys, text, said):
     assert err.startswith("ERROR: ") and said in err and "Traceback" not in err
 
 
+@pytest.mark.parametrize("rate", ["0", "-3", "nan"])
+def test_a_rate_that_is_none_is_refused(config, capsys, rate):
+    assert main(["plan", "--tflops", rate]) == 1
+    assert "give a number above 0" in capsys.readouterr().err
+
+
 def test_a_target_that_is_none_is_named(config, capsys):
     assert main(["plan", "config.yaml", "tabel1"]) == 1
     assert "did you mean table1" in capsys.readouterr().err

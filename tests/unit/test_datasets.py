@@ -243,6 +243,13 @@ def test_a_name_that_is_no_text_is_refused(tmp_path):
         prepared(tmp_path / "pictures", tmp_path)
 
 
+def test_training_classes_alone_keep_their_labels(tmp_path):
+    """A corpus is balanced over them, and methods that read labels learn from them."""
+    put(tmp_path / "pictures", "train/cat/1.png", "train/dog/2.png")
+    index = prepared(tmp_path / "pictures", tmp_path)
+    assert index.classes == ["cat", "dog"] and index.labels == [[0], [1]] and index.split == ["train", "train"]
+
+
 # What is told
 
 
@@ -267,9 +274,11 @@ def test_the_report_and_the_log_say_what_is_there(tmp_path, caplog):
         "kinds": {"BMP RGB": 1, "JPEG RGB": 1, "PNG L": 1, "PNG RGB": 3, "TIFF RGB": 1, "WEBP RGB": 2},
         "absent": {"count": 0, "images": []},
         "unreadable": {"count": 0, "images": {}},
+        "repeated": {"train": 0, "test": 2},
         "in_train_and_test": {"count": 2, "pairs": pairs},
     }
     assert "mine: 5 training and 4 test images, 3 classes." in caplog.text
+    assert "2 test images are repeated, byte for byte" in caplog.text
     assert "2 test images are training images too, byte for byte: train/cat/1.png = test/cat/1.png" in caplog.text
 
 

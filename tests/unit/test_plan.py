@@ -45,13 +45,14 @@ def test_images_jobs_and_bytes_of_a_small_campaign(campaign):
         "probe": 12 + 8,
         "tables, figures": 2 + 3,  # and scores, config, report
     }
-    assert found["cache_teacher"].passes == 6 * 10
+    assert found["cache_teacher"].whole.teachers == 6 * 10
     # Tokens: a class token and 2 x 2 patches of width 32, in 2 bytes; a crop: 16 x 16 pixels of 3.
-    assert found["cache_teacher"].bytes == 60 * (5 * 32 * 2 + 16 * 16 * 3)
+    assert found["cache_teacher"].whole.bytes == 60 * (5 * 32 * 2 + 16 * 16 * 3)
     # round(60 x alpha): 1, 1 and 6 images of each of 4 students, twice.
-    assert found["distill"].passes == 4 * 2 * (1 + 1 + 6)
-    assert found["features"].passes == 20 * 90 and found["features"].bytes == 20 * 90 * 32 * 4
-    assert all(stage.done == 0 for stage in found.values())
+    assert found["distill"].whole.students == 4 * 2 * (1 + 1 + 6)
+    features = found["features"].whole
+    assert features.students == 20 * 90 and features.bytes == 20 * 90 * 32 * 4
+    assert all(stage.done == 0 and stage.left == stage.whole for stage in found.values())
 
 
 def test_operations_are_those_of_matrices_and_their_gradients(campaign):
@@ -59,45 +60,73 @@ def test_operations_are_those_of_matrices_and_their_gradients(campaign):
     # A block of width d and n tokens: 4 d^2 of attention and 8 d^2 of the feed-forward layers a token, and 2 n^2 d.
     block = 5 * 12 * 32**2 + 2 * 5**2 * 32
     patches = 4 * (8 * 8 * 3) * 32
-    assert found["cache_teacher"].macs == 60 * (4 * block + patches)
+    assert found["cache_teacher"].whole.macs == 60 * (4 * block + patches)
     adapters = 5 * 4 * (4 * (32 + 32) + 2 * (32 + 128))  # of rank 4: Q, K, V, O and two feed-forward layers, a block
     images = 2 * (1 + 1 + 6)
     everything = sum(3 * images * (blocks * block + patches) for blocks in (2, 1))
     lora = sum(2 * images * (blocks * (block + adapters) + patches) for blocks in (2, 1))
-    assert found["distill"].macs == everything + lora
+    assert found["distill"].whole.macs == everything + lora
 
 
 def test_a_teacher_in_every_step_costs_more_and_has_no_cache(small_config, campaign):
-    made = make_plan(campaign)
-    assert made.online.passes == 4 * 2 * (1 + 1 + 6)
-    assert made.cache_bytes[10] == 10 * made.cache_bytes[1] == stages(campaign)["cache_teacher"].bytes
+    made, whole = make_plan(campaign), {name: stage.whole for name, stage in stages(campaign).items()}
+    assert made.online.teachers == 4 * 2 * (1 + 1 + 6) and made.cached == whole["cache_teacher"]
+    assert made.cache_bytes == {"one": whole["cache_teacher"].bytes // 10}
     small_config["distill"]["teacher"] = "online"
-    online = stages(Campaign(small_config))
-    assert online["cache_teacher"].jobs == online["cache_teacher"].bytes == 0
-    assert online["distill"].macs == stages(campaign)["distill"].macs + made.online.macs
+    online = Campaign(small_config)
+    found = {name: stage.whole for name, stage in stages(online).items()}
+    assert stages(online)["cache_teacher"].jobs == found["cache_teacher"].bytes == 0
+    assert found["distill"].macs == whole["distill"].macs + made.online.macs
+    assert (make_plan(online).cached, make_plan(online).cache_bytes) == (made.cached, made.cache_bytes)
+
+
+def test_a_method_whose_teacher_runs_takes_it_either_way(small_config, campaign):
+    small_config["artifacts"]["table1"]["runs"]["method"] = ["wecolora_blocks"]
+    small_config["targets"] = ["table1"]
+    made = make_plan(Campaign(small_config))
+    steps = 2 * 2 * (1 + 6)
+    assert made.online.teachers == steps and made.cached.teachers == 6 * 10 + steps
+    assert made.online.macs == steps * 4 * (5 * 12 * 32**2 + 2 * 5**2 * 32) + steps * 4 * (8 * 8 * 3) * 32
 
 
 def test_what_is_there_is_done(campaign):
     for path in (campaign.subset, "results/small/runs/one/weco_kd_r2_a1_s0/student.safetensors"):
         Path(path).parent.mkdir(parents=True)
         Path(path).touch()
-    found = {name: stage.done for name, stage in stages(campaign).items() if stage.done}
-    assert found == {"subset": 1, "distill": 1}
+    found = stages(campaign)
+    assert {name: stage.done for name, stage in found.items() if stage.done} == {"subset": 1, "distill": 1}
+    assert found["distill"].left.students == found["distill"].whole.students - 2 * 1
+    assert found["features"].left == found["features"].whole
 
 
-@pytest.mark.parametrize("config", ["config.yaml", "config/paper.yaml"])
-def test_as_many_jobs_as_snakemake_would_run(config, tmp_path):
+def test_what_was_deleted_after_its_use_is_done(small_config, campaign):
+    """Features whose scores are there, and shards of which every student is."""
+    small_config["keep_features"] = False
+    for run in campaign.config.runs():
+        for path in (f"results/small/runs/one/{run.slug()}/student.safetensors", campaign.score(run, "shapes")):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).touch()
+    found = stages(Campaign(small_config))
+    assert (found["cache_teacher"].done, found["features"].done, found["probe"].done) == (2, 12, 12)
+    assert found["features"].whole.bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "targets"),
+    [("config.yaml", []), ("config/paper.yaml", []), ("config.yaml", ["figure2"]), ("config.yaml", ["figure3"])],
+)
+def test_as_many_jobs_as_snakemake_would_run(config, targets, tmp_path):
     """In an empty folder, less the rule that only collects; the paper's dry run is counted, not timed."""
     for name in ("Snakefile", "rules", "workflow_scripts", "profiles", "config.yaml", "assets"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
-    command = [sys.executable, "-m", "snakemake", "-n", "--configfile", str(REPOSITORY / config)]
+    command = [sys.executable, "-m", "snakemake", "-n", *targets, "--configfile", str(REPOSITORY / config)]
     dry = subprocess.run(
         [*command, "--directory", str(tmp_path)], cwd=tmp_path, text=True, capture_output=True, check=True
     )
     total = int(re.search(r"^total\s+(\d+)", dry.stdout + dry.stderr, re.MULTILINE)[1])
-    campaign = Campaign(yaml.safe_load((REPOSITORY / config).read_text()))
-    campaign_there = {stage.name: stage.jobs for stage in make_plan(campaign).stages}
-    assert sum(campaign_there.values()) == total - 1
+    campaign = Campaign({**yaml.safe_load((REPOSITORY / config).read_text()), "targets": targets})
+    pages = 3 if targets else 0  # scores.csv, config.yaml, report.html: not of a single artifact
+    assert sum(stage.jobs for stage in make_plan(campaign).stages) - pages == total - 1
 
 
 def test_sizes_before_a_data_set_is_prepared(tmp_path, monkeypatch):
@@ -119,5 +148,12 @@ def test_the_page_has_every_stage_and_both_costs(campaign):
     console = Console(record=True, width=120, file=io.StringIO())
     show(make_plan(campaign), "small", 15.0, "as given", console)
     page = console.export_text()
-    for words in ("small: 12 runs", "cache_teacher", "total", "with 1 view,", "with 10 views", "15 TFLOP/s (as given)"):
+    for words in (
+        "small: 12 runs",
+        "cache_teacher",
+        "total",
+        "with 1 view an image,",
+        "kB with 10.",
+        "15 TFLOP/s (as given)",
+    ):
         assert words in page, page

@@ -135,6 +135,9 @@ def _report(
     counts = Counter(entry.split for entry in listed.entries)
     images = {"train": counts["train"], "test": counts["test"], "classes": len(listed.classes)}
     pairs = _in_both(listed.entries, seen)
+    by_split: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for entry, about in zip(listed.entries, seen, strict=True):
+        by_split[entry.split].append(about.digest)
     return {
         "dataset": name,
         "source": source,
@@ -144,6 +147,7 @@ def _report(
         "kinds": dict(Counter(about.kind for about in seen)),
         "absent": {"count": len(listed.absent), "images": listed.absent[:NAMED]},
         "unreadable": {"count": len(unreadable), "images": unreadable},
+        "repeated": {split: len(digests) - len(set(digests)) for split, digests in by_split.items()},
         "in_train_and_test": {"count": len(pairs), "pairs": pairs[:NAMED]},
     }
 
@@ -179,6 +183,10 @@ def _tell(name: str, found: dict[str, Any]) -> None:
         log.warning(text, name, count, some(found["absent"]["images"], of=count))
     if count := found["unreadable"]["count"]:
         log.warning("WARNING: %s: %d unreadable images are left out; the report names them.", name, count)
+    for split, count in found["repeated"].items():
+        if count:
+            text = "WARNING: %s: %d %s images are repeated, byte for byte. They stay."
+            log.warning(text, name, count, SPLITS[split])
     if count := found["in_train_and_test"]["count"]:
         pairs = [f"{one} = {other}" for one, other in found["in_train_and_test"]["pairs"]]
         text = "WARNING: %s: %d test images are training images too, byte for byte: %s. They stay."

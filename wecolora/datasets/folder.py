@@ -10,8 +10,9 @@ from wecolora.recipes import Folder
 
 
 def listing(name: str, data: Folder) -> Listing:
-    """``train/<class>/...`` and ``test/<class>/...`` (or ``val/``); with ``test_share``, ``<class>/...``, divided at
-    random; in any other layout every image below the root, as unlabelled training images."""
+    """``train/<class>/...`` and, where they are there, ``test/<class>/...`` (or ``val/``); with ``test_share``,
+    ``<class>/...``, divided at random; in any other layout every image below the root, as unlabelled training
+    images."""
     root = root_of(name, data)
     paths = image_files(root)
     if not paths:
@@ -21,16 +22,17 @@ def listing(name: str, data: Folder) -> Listing:
     if data.test_share is not None:
         return _divided(name, root, paths, data.test_share, data.split_seed)
     held_out = next((part for part in ("test", "val") if (root / part).is_dir()), None)
-    if held_out is None or not (root / "train").is_dir():
+    in_classes = all(path.startswith("train/") and path.count("/") > 1 for path in paths)
+    if not (root / "train").is_dir() or not (held_out or in_classes):
         return Listing(root, [], [Entry(path, path, (), "train") for path in paths], splits=("train",))
-    _refuse_stray(name, root, paths, ("train", held_out))
+    _refuse_stray(name, root, paths, ("train", held_out or "test"))
     classes = sorted({path.split("/")[1] for path in paths})
     labels = {label: (number,) for number, label in enumerate(classes)}
     entries = [
         Entry(path, path, labels[path.split("/")[1]], "train" if path.startswith("train/") else "test")
         for path in paths
     ]
-    return Listing(root, classes, entries)
+    return Listing(root, classes, entries, splits=("train", "test") if held_out else ("train",))
 
 
 def _divided(name: str, root: Path, paths: list[str], share: float, seed: int) -> Listing:
