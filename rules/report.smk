@@ -7,7 +7,7 @@ rule report:
     input:
         artifacts=campaign.artifact_files(),
         scores=campaign.all_scores(),
-        runs=campaign.told(),
+        students=campaign.told(),
         config=f"{ROOT}/config.yaml",
     output:
         html=report(f"{ROOT}/report.html", category="The whole campaign on one page"),

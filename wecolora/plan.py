@@ -1,6 +1,7 @@
 """What a campaign takes, before anything runs: jobs, passes through models, bytes and GPU-hours, and what is done.
 
-Image counts come from a data set's index where it is prepared, and from the published sizes before. A subset of alpha
+Image counts come from a data set's index where it is prepared; before, from the published sizes, or from the listing of
+a folder or a table. A subset of alpha
 percent is counted as that share of the corpus (an exact one rounds down in each class).
 """
 
@@ -19,8 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wecolora.computation import bytes_per_view, counts
-from wecolora.datasets import chestxray14, cifar100, imagenet, inat2019, resisc45
-from wecolora.errors import BadInput
+from wecolora.datasets import SOURCES, chestxray14, cifar100, imagenet, inat2019, resisc45
 from wecolora.grid import RunSpec
 from wecolora.jobs import Job, jobs
 from wecolora.methods import METHODS
@@ -36,6 +36,7 @@ PUBLISHED = {
     "cifar100": cifar100.PUBLISHED,
     "chestxray14": chestxray14.PUBLISHED,
     "inat2019": inat2019.PUBLISHED,
+    "resisc45": {},  # by its division
 }
 
 
@@ -86,7 +87,7 @@ class Plan:
 
 
 def make_plan(campaign: Campaign) -> Plan:
-    """Of the config's chosen artifacts. BadInput where a data set is not counted yet."""
+    """Of the config's chosen artifacts. BadInput where a folder or a table of images cannot be read."""
     config = campaign.config
     found = jobs(campaign)
     stages = []
@@ -122,9 +123,10 @@ def sizes(campaign: Campaign, dataset: str) -> tuple[int, int]:
     data = campaign.config.datasets[dataset]
     if data.source == "bundled":
         return data.train, data.test
-    published = resisc45.published(data.train_share) if data.source == "resisc45" else PUBLISHED.get(data.source)
-    if published is None:
-        raise BadInput(f"datasets.{dataset}: its images are not counted yet; run `snakemake {index}` first.")
+    if data.source not in PUBLISHED:
+        listed = [entry.split for entry in SOURCES[data.source](dataset, data).entries]
+        return listed.count("train"), listed.count("test")
+    published = resisc45.published(data.train_share) if data.source == "resisc45" else PUBLISHED[data.source]
     return published["train"], published["test"]
 
 

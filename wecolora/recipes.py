@@ -6,6 +6,7 @@ A recipe travels to its job as canonical JSON, so that Snakemake reruns the job 
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
@@ -100,11 +101,18 @@ class Bundled(_Dataset):
 class _Files(_Dataset):
     """Images in files or archives of the user's."""
 
-    root: str = Field(description="The folder of the data set, as downloaded; nothing is written there.")
+    root: str = Field(
+        description="The folder of the data set, as downloaded, from the workflow's; nothing is written there."
+    )
     skip_unreadable: bool = Field(
         default=False,
         description="Leave unreadable images out, and name them in the data set's report, in the place of stopping.",
     )
+
+    @field_validator("root", mode="after")
+    @classmethod
+    def _of_user(cls, root: str) -> str:
+        return os.path.expanduser(root)
 
 
 class _Divided(_Files):
@@ -530,6 +538,7 @@ class PrepareRecipe(Strict):
     name: str
     data: Dataset
     folder: str  # files.folder_state, so that a changed folder is indexed again
+    probed: bool  # and so needs labels and test images
     revision: int
 
 

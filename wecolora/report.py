@@ -49,18 +49,13 @@ DASHES: list[Any] = ["-", "--", "-.", ":"]  # of the shares of the corpus, the l
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of a run: its scores by data set, its student's record (empty for a teacher, which is probed as it
-    is), and how each of its jobs went."""
+    """What is known of a run: what names it (teacher, method, r, k, alpha, seed, loss_point, slug), its scores by data
+    set, its student's record (empty for a teacher, which is probed as it is), and how each of its jobs went."""
 
+    axes: dict[str, Any]
     scores: dict[str, dict[str, Any]]
     student: dict[str, Any]
     jobs: dict[str, dict[str, Any]]
-
-    @property
-    def axes(self) -> dict[str, Any]:
-        """What names it: teacher, method, r, k, alpha, seed, loss_point, slug."""
-        axes: dict[str, Any] = next(iter(self.scores.values()))["run"]
-        return axes
 
     @property
     def anchor(self) -> str:
@@ -105,16 +100,17 @@ def anchor(teacher: str, slug: str) -> str:
 def write_report(
     recipe: ReportRecipe,
     scores: Iterable[str | Path],
+    students: Iterable[str | Path],
     config: str | Path,
     html: str | Path,
     log: Callable[[str], object],
 ) -> None:
-    """Write the page of these scores and artifacts; ``config`` is the resolved config. What else there is to say of a
-    run lies beside its scores: student.json, and circumstances, which may be missing."""
+    """Write the page of these scores, students (student.json files, scored or not) and artifacts; ``config`` is the
+    resolved config. What else there is to say of a run lies beside: circumstances, which may be missing."""
     paths = [Path(path) for path in scores]
     resolved = Path(config).read_text(encoding="utf-8")
     labels = _labels(read_json(config, (), "have it written again"))
-    runs = read_runs(paths, labels)
+    runs = read_runs(paths, map(Path, students), labels)
     by_anchor = {run.anchor: run for run in runs}
     frame = read_scores(paths)
     artifacts = []
@@ -181,11 +177,12 @@ def _labels(config: dict[str, Any]) -> Labels:
 # Runs
 
 
-def read_runs(paths: Iterable[Path], labels: Labels) -> list[Run]:
-    """The runs behind these scores: by teacher, method, r, k, alpha and seed; their data sets in the config's order."""
-    folders: dict[Path, dict[str, dict[str, Any]]] = defaultdict(dict)
+def read_runs(paths: Iterable[Path], students: Iterable[Path], labels: Labels) -> list[Run]:
+    """The runs of these scores and students: by teacher, method, r, k, alpha and seed; their data sets in the config's
+    order."""
+    folders: dict[Path, dict[str, dict[str, Any]]] = {path.parent: {} for path in students}
     for path in paths:
-        folders[path.parent.parent][path.stem] = read_json(path, ["run"], "probe again")
+        folders.setdefault(path.parent.parent, {})[path.stem] = read_json(path, ["run"], "probe again")
     runs = []
     for folder, scores in folders.items():
         jobs = {"distillation": folder / "circumstances.json"}
@@ -193,12 +190,14 @@ def read_runs(paths: Iterable[Path], labels: Labels) -> list[Run]:
             f"probes, {path.stem.removeprefix('circumstances_')}": path
             for path in sorted((folder / "scores").glob("circumstances_*.json"))
         }
+        student: dict[str, Any] = {}
+        if folder.name != "teacher":
+            student = read_json(folder / "student.json", ["history", "recipe"], "distil it again")
         runs.append(
             Run(
+                axes=next(iter(scores.values()))["run"] if scores else _axes(folder, student["recipe"]),
                 scores={name: scores[name] for name in labels["dataset"] if name in scores},
-                student={}
-                if folder.name == "teacher"
-                else read_json(folder / "student.json", ["history"], "distil it again"),
+                student=student,
                 jobs={job: read_json(path, (), "leave it out") for job, path in jobs.items() if path.exists()},
             )
         )
@@ -210,6 +209,12 @@ def read_runs(paths: Iterable[Path], labels: Labels) -> list[Run]:
         return teachers.index(axes["teacher"]), methods.index(axes["method"]), *numbers, axes["slug"]
 
     return sorted(runs, key=place)
+
+
+def _axes(folder: Path, recipe: dict[str, Any]) -> dict[str, Any]:
+    """What names a run that has no score."""
+    named = ("teacher", "method", "r", "k", "alpha", "seed", "loss_point")
+    return {**{axis: recipe[axis] for axis in named}, "slug": folder.name}
 
 
 def facts(runs: list[Run], labels: Labels) -> dict[str, list[str]]:

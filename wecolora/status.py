@@ -140,7 +140,7 @@ def show(status: Status, name: str, console: Console) -> None:
         console.print(f"running: {seen.job.log}: {escape(seen.words)}{silent}", soft_wrap=True)
     seconds, unknown = status.seconds_left()
     done = len(status.of("done"))
-    rest = f"; {unknown} more are of rules that none is done of yet" if unknown else ""
+    rest = f"; of {unknown} of them there is no estimate yet" if unknown else ""
     about = f"the others take about {_duration(seconds)}, one after another{rest}"
     console.print(f"{done} of {len(status.seen)} jobs are done; {about}.", soft_wrap=True)
 

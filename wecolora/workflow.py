@@ -143,9 +143,8 @@ class Campaign:
         return [path for name in self.config.chosen() for path in self.files_of(name)]
 
     def told(self) -> list[str]:
-        """What the runs behind the chosen scores say of their distillation."""
-        runs = [run for name in self.config.chosen() if self.scores_of(name) for run in self.config.runs_of(name)]
-        return list(dict.fromkeys(path for run in runs for path in self._about(run.teacher, run.slug())))
+        """What the runs behind the chosen artifacts say of their distillation."""
+        return [path for run in self.trained() for path in self._about(run.teacher, run.slug())]
 
     def student(self, w: Any) -> str:
         """The weights of a run: its student's, or the teacher's own."""
@@ -221,7 +220,9 @@ class Campaign:
         folder = "" if data.source == "bundled" else folder_state(data.root, OFFICIAL.get(data.source))
         if data.source == "table":
             folder += " " + file_state(Path(data.root) / data.table)
-        return PrepareRecipe(name=w.dataset, data=data, folder=folder, revision=REVISIONS["prepare"]).canonical()
+        probed = any(w.dataset in datasets for datasets in self.probe_jobs().values())
+        recipe = PrepareRecipe(name=w.dataset, data=data, folder=folder, probed=probed, revision=REVISIONS["prepare"])
+        return recipe.canonical()
 
     def subset_recipe(self, w: Any) -> str:
         """Of the corpus's order."""

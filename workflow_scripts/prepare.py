@@ -7,7 +7,8 @@ from wecolora.recipes import PrepareRecipe
 
 def main(*, index, report, recipe, threads):
     wanted = PrepareRecipe.model_validate_json(recipe)
-    runtime.write_json(report, prepare(wanted.name, wanted.data, index, threads, runtime.Progress))
+    found = prepare(wanted.name, wanted.data, index, threads, runtime.Progress, wanted.probed)
+    runtime.write_json(report, found)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,15 @@ from wecolora.recipes import ReportRecipe
 from wecolora.report import write_report
 
 
-def main(*, scores, config, html, recipe):
-    write_report(ReportRecipe.model_validate_json(recipe), scores, config, html, runtime.log.info)
+def main(*, scores, students, config, html, recipe):
+    write_report(ReportRecipe.model_validate_json(recipe), scores, students, config, html, runtime.log.info)
 
 
 if __name__ == "__main__":
     with runtime.job(snakemake.log[0], snakemake.params.recipe):
         main(
             scores=snakemake.input.scores,
+            students=snakemake.input.students,
             config=snakemake.input.config,
             html=snakemake.output.html,
             recipe=snakemake.params.recipe,

@@ -250,6 +250,23 @@ def test_training_classes_alone_keep_their_labels(tmp_path):
     assert index.classes == ["cat", "dog"] and index.labels == [[0], [1]] and index.split == ["train", "train"]
 
 
+@pytest.mark.parametrize(
+    ("names", "share", "says"),
+    [
+        (["cat/1.png", "dog/1.png"], None, "no labels: class folders need `test_share`"),
+        (["train/cat/1.png", "train/dog/1.png"], None, "no test images: add test/"),
+        (["deep/cat/1.png", "deep/dog/2.png"], 0.5, "one class only, 'deep': is its root a folder too high"),
+    ],
+)
+def test_what_cannot_be_probed_is_refused_before_any_student_is_trained(tmp_path, names, share, says):
+    put(tmp_path / "pictures", *names)
+    data = Folder(label="M", source="folder", root=str(tmp_path / "pictures"), test_share=share)
+    prepare("mine", data, tmp_path / "out/index.parquet")
+    with pytest.raises(BadInput, match=f"data set mine: is to be probed, and has {says}"):
+        prepare("mine", data, tmp_path / "other/index.parquet", probed=True)
+    assert not (tmp_path / "other").exists()
+
+
 # What is told
 
 

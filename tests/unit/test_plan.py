@@ -137,11 +137,17 @@ def test_sizes_before_a_data_set_is_prepared(tmp_path, monkeypatch):
     assert sizes(paper, "chestxray14") == (86_524, 25_596)
 
 
-def test_a_folder_that_is_not_prepared_is_named(small_config, tmp_path, monkeypatch):
+def test_a_folder_that_is_not_prepared_is_listed(small_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    small_config["datasets"]["shapes"] = {"label": "Shapes", "source": "folder", "root": "pictures"}
-    with pytest.raises(BadInput, match=r"datasets\.shapes: .*run `snakemake results/small/data/shapes/index\.parquet`"):
+    entry = {"label": "Shapes", "source": "folder", "root": "pictures", "test_share": 0.5}
+    small_config["datasets"]["shapes"] = entry
+    with pytest.raises(BadInput, match="the root of data set shapes is no folder"):
         make_plan(Campaign(small_config))
+    for number in range(8):
+        path = tmp_path / f"pictures/{'ab'[number % 2]}/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()  # no image is read
+    assert sizes(Campaign(small_config), "shapes") == (4, 4)
 
 
 def test_the_page_has_every_stage_and_both_costs(campaign):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import shutil
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -140,10 +141,10 @@ class Campaign:
     def files(self, name):
         return [self.root / f"{name}.{number}" for number in range(3)]
 
-    def page(self, name="report.html", scores=None, **changes):
+    def page(self, name="report.html", scores=None, students=(), **changes):
         path = self.root / name
         recipe = self.recipe.model_copy(update=changes)
-        write_report(recipe, self.scores if scores is None else scores, self.config, path, lambda line: None)
+        write_report(recipe, self.scores if scores is None else scores, students, self.config, path, lambda line: None)
         return Page(path.read_text(encoding="utf-8"))
 
 
@@ -434,3 +435,20 @@ def test_no_signs_are_said_to_be_none(tmp_path):
     campaign = Campaign(tmp_path)
     page = campaign.page(scores=campaign.scores[:2], artifacts={})
     assert text(page.section("signs")).startswith("Failure signs None")
+
+
+def test_a_student_without_a_score_is_listed_with_its_signs(campaign, tmp_path):
+    """A campaign of students alone has no scores, and its warnings are the only ones."""
+    (tmp_path / "only").mkdir()
+    folder = tmp_path / "only" / "weco_kd_r2_a1_s0"
+    scored = campaign.scores[0].parent.parent
+    shutil.copytree(scored, folder, ignore=shutil.ignore_patterns("scores"))
+    about = json.loads((folder / "student.json").read_text())
+    about["recipe"] |= {"teacher": "sup", "method": "weco_kd", "r": 2, "k": None, "alpha": 1.0, "seed": 0}
+    about["recipe"] |= {"loss_point": "after_norm"}
+    about["history"][-1]["signs"] = ["student collapse: its rank is 2"]
+    (folder / "student.json").write_text(json.dumps(about))
+    page = campaign.page("only.html", scores=[], students=[folder / "student.json"], artifacts={})
+    assert 'id="run-sup-weco_kd_r2_a1_s0"' in page.html
+    assert "its rank is 2" in page.html and "no student collapsed" not in page.html
+    assert "runs/sup/weco_kd_r2_a1_s0/student.safetensors" in page.html

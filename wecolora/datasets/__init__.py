@@ -39,16 +39,24 @@ NAMED = 100  # pairs of duplicates that a report names
 
 
 def prepare(
-    name: str, data: Dataset, index: str | Path, threads: int = 1, progress: Progress = silent
+    name: str,
+    data: Dataset,
+    index: str | Path,
+    threads: int = 1,
+    progress: Progress = silent,
+    probed: bool = False,
 ) -> dict[str, Any]:
     """Write the index (Parquet) of a data set, sorted by the images' ids; returns a report on them, for JSON.
 
     Reads each image once, in ``threads`` processes. Raises BadInput where something is missing, where a split or a
-    class has no images, and, without ``skip_unreadable``, where an image cannot be read. Counts other than the
-    published ones and images of both splits are told in the log and the report.
+    class has no images, where a data set that will be ``probed`` has no labels or no test images, and, without
+    ``skip_unreadable``, where an image cannot be read. Counts other than the published ones and images of both splits
+    are told in the log and the report.
     """
     index = Path(index)
     listed = _listed(name, data)
+    if probed:
+        _refuse_unprobeable(name, listed)
     if listed.pixels is None:
         seen = examine_all(listed.root, listed.entries, threads, progress)
     else:
@@ -114,6 +122,19 @@ def _listed(name: str, data: Dataset) -> Listing:
 
 def _row(pixels: np.ndarray) -> Seen:
     return Seen(xxhash.xxh3_128_hexdigest(np.ascontiguousarray(pixels).data), "array RGB", "")
+
+
+def _refuse_unprobeable(name: str, listed: Listing) -> None:
+    """Before any image is read: a probe would find out after all students are trained."""
+    lacks = ""
+    if not listed.classes:
+        lacks = "no labels: class folders need `test_share`, or to lie in train/ and test/; a table needs `labels`"
+    elif not any(entry.split == "test" for entry in listed.entries):
+        lacks = "no test images: add test/, or give `test_share`, or a table's `split`"
+    elif len(listed.classes) == 1 and not listed.multilabel:
+        lacks = f"one class only, {listed.classes[0]!r}: is its root a folder too high or too low"
+    if lacks:
+        raise BadInput(f"data set {name}: is to be probed, and has {lacks} ({listed.root}).")
 
 
 def _refuse_empty(name: str, listed: Listing) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wecolora.datasets.listing import Entry, Listing, drawn, image_files, root_of
+from wecolora.datasets.listing import SUFFIXES, Entry, Listing, drawn, image_files, root_of
 from wecolora.errors import BadInput
 from wecolora.recipes import Folder
 
@@ -17,7 +17,8 @@ def listing(name: str, data: Folder) -> Listing:
     paths = image_files(root)
     if not paths:
         raise BadInput(
-            f"{root}: no image files below the root of data set {name}; put some there, or set datasets.{name}.root."
+            f"{root}: no image files ({', '.join(sorted(SUFFIXES))}) below the root of data set {name}; put some "
+            f"there, or set datasets.{name}.root."
         )
     if data.test_share is not None:
         return _divided(name, root, paths, data.test_share, data.split_seed)

@@ -14,7 +14,7 @@ import numpy as np
 from wecolora.errors import BadInput
 from wecolora.files import files_below
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
 class Entry(NamedTuple):
