@@ -525,7 +525,7 @@ ROWS += [
      both(removes("pictures/train/owl"), lambda place: place.path("pictures/train/owl").mkdir()),
      ["pictures", "(owl)", "add some"]),
     ("no test images", "prepare pictures", both(*(removes(f"pictures/test/{c}") for c in ("cat", "dog", "owl"))),
-     ["pictures", "no test images", "put some there"]),
+     ["pictures", "no test images", "add test/"]),
     ("an image beside the classes", "prepare pictures", writes("pictures/train/a.png", b"x"),
      ["train/a.png", "no class folder", "move them into"]),
     ("an empty image", "prepare pictures", writes(IMAGE, b""), ["train/cat/3.png", "skip_unreadable: true"]),
