@@ -29,7 +29,7 @@ rule resolved_config:
         "../workflow_scripts/resolved_config.py"
 
 
-# On request, before a campaign is extended whose caches were deleted: finished students would be made again otherwise.
+# On request: the teachers' caches alone, say on the nodes that have them cheapest, or what was lost of them.
 rule caches:
     input:
         {

@@ -8,9 +8,7 @@ rule distill:
         index=campaign.corpus,
         subset=campaign.subset,
         weights=campaign.weights,
-        # Whatever makes their contents others stands in the recipe or above; a shard that was lost, and is recorded
-        # again for another run, is the same.
-        shards=ancient(campaign.shards),
+        shards=campaign.shards,
     output:
         student=f"{RUN}/student.safetensors",
         about=f"{RUN}/student.json",

@@ -791,7 +791,8 @@ ROWS += [
 
 def is_a_sentence(message: str) -> None:
     assert message.endswith((".", "?")) and "\n" not in message, message
-    assert len(message) < LONGEST, f"{len(message)} characters: {message}"
+    words = re.sub(r"/\S*/place/", "", message)  # how deep the test's folder lies is no matter
+    assert len(words) < LONGEST, f"{len(words)} characters: {words}"
     assert "Traceback" not in message
 
 
