@@ -34,10 +34,11 @@ class Job:
     def done(self) -> bool:
         """Whether its files are there, or all that is made of them; Snakemake alone knows whether they are up to
         date."""
-        return _there(self.files) or (bool(self.serves) and _there(self.serves))
+        return there(self.files) or (bool(self.serves) and there(self.serves))
 
 
-def _there(files: Iterable[str]) -> bool:
+def there(files: Iterable[str]) -> bool:
+    """Whether all of these files exist."""
     return all(Path(path).exists() for path in files)
 
 
@@ -101,9 +102,10 @@ def evaluations(campaign: Campaign) -> tuple[list[Evaluation], list[Evaluation]]
 
 def _together(campaign: Campaign, wanted: list[Evaluation]) -> list[tuple[RunSpec, str, tuple[str, ...]]]:
     """(run, name of the job, all data sets that it takes on) of the jobs that give these."""
-    names = {dataset: name for name, datasets in campaign.probe_jobs().items() for dataset in datasets}
+    together = campaign.probe_jobs()
+    names = {dataset: name for name, datasets in together.items() for dataset in datasets}
     pairs = dict.fromkeys((run, names[dataset]) for run, dataset in wanted)
-    return [(run, name, tuple(campaign.probe_jobs()[name])) for run, name in pairs]
+    return [(run, name, tuple(together[name])) for run, name in pairs]
 
 
 def _wildcards(run: RunSpec) -> SimpleNamespace:

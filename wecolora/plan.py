@@ -1,8 +1,8 @@
 """What a campaign takes, before anything runs: jobs, passes through models, bytes and GPU-hours, and what is done.
 
 Image counts come from a data set's index where it is prepared; before, from the published sizes, or from the listing of
-a folder or a table. A subset of alpha
-percent is counted as that share of the corpus (an exact one rounds down in each class).
+a folder or a table. A subset of alpha percent is counted as that share of the corpus (an exact one rounds down in each
+class).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rich.table import Table
 from wecolora.computation import bytes_per_view, counts
 from wecolora.datasets import SOURCES, chestxray14, cifar100, imagenet, inat2019, resisc45
 from wecolora.grid import RunSpec
-from wecolora.jobs import Job, jobs
+from wecolora.jobs import Job, jobs, there
 from wecolora.methods import METHODS
 from wecolora.recipes import Architecture, StudentShape
 from wecolora.vit import build, pooled
@@ -100,8 +100,7 @@ def make_plan(campaign: Campaign) -> Plan:
     artifacts = [name for name, artifact in config.chosen().items() if artifact.kind != "students"]
     drawn = [campaign.files_of(name) for name in artifacts]
     drawn += [[path] for path in campaign.targets() if path not in campaign.artifact_files()]
-    done = sum(all(Path(path).exists() for path in files) for files in drawn)
-    stages.append(Stage("tables, figures", len(drawn), done))
+    stages.append(Stage("tables, figures", len(drawn), sum(map(there, drawn))))
     runs = [job.run for job in found if job.rule == "distill" and job.run]
     caches = {teacher: _cache(campaign, runs, teacher) for teacher in dict.fromkeys(run.teacher for run in runs)}
     return Plan(

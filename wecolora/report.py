@@ -28,6 +28,7 @@ from wecolora.figures import COLOURS
 from wecolora.files import atomic_write, read_json
 from wecolora.methods import METHODS
 from wecolora.recipes import ArtifactRecipe, ReportRecipe
+from wecolora.runtime import duration
 from wecolora.scores import read_scores
 from wecolora.tables import LOSS_POINTS, cell_text, notes, printed_table, tidy_table
 
@@ -232,13 +233,6 @@ def facts(runs: list[Run], labels: Labels) -> dict[str, list[str]]:
         "Device and versions": list(dict.fromkeys(line for run in runs for line in run.environments())),
         "Code (git)": sorted({job["git"] for job in jobs} - {None}),
     }
-
-
-def duration(seconds: float) -> str:
-    """In seconds, minutes or hours."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 # Tables

@@ -23,6 +23,7 @@ from wecolora.errors import BadInput
 from wecolora.files import atomic_write, unwritable
 
 log = logging.getLogger("wecolora")
+STAMP = "%Y-%m-%d %H:%M:%S"  # of a log's lines
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def job(path: str | None, recipe: str = "") -> Iterator[None]:
             print(f"ERROR: {unwritable(path, error)}", file=sys.stderr)
             sys.exit(1)
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", STAMP))
     log.handlers, log.propagate = handlers, False
     log.setLevel(logging.INFO)
     if recipe:
@@ -110,6 +111,13 @@ def circumstances(started: float) -> dict[str, Any]:
         "host": platform.node(),
         "git": git.stdout.strip() or None,
     }
+
+
+def duration(seconds: float) -> str:
+    """In seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def fingerprint(*parts: str) -> str:

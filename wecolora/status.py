@@ -22,11 +22,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from wecolora.grid import RunSpec
-from wecolora.jobs import Job, jobs
+from wecolora.jobs import Job, jobs, there
+from wecolora.runtime import STAMP, duration
 from wecolora.workflow import Campaign
 
 State = Literal["done", "running", "failed", "waiting"]
-STAMP = "%Y-%m-%d %H:%M:%S"
 SILENT = 30 * 60  # seconds without a line in a log that a reader should know of
 
 
@@ -80,7 +80,7 @@ def look(campaign: Campaign) -> Status:
         wanted = set(artifact.datasets)
         states = [_of_run([one for one in of_run[run] if _concerns(one.job, wanted)]) for run in runs]
         counts[name] = tuple(states.count(state) for state in ("done", "running", "failed", "waiting"))
-        drawn[name] = all(Path(path).exists() for path in campaign.files_of(name))
+        drawn[name] = there(campaign.files_of(name))
     return Status(counts, drawn, seen)  # type: ignore[arg-type]
 
 
@@ -136,16 +136,10 @@ def show(status: Status, name: str, console: Console) -> None:
     for seen in status.of("failed"):
         console.print(f"failed: {seen.job.log}: {escape(seen.words)}", soft_wrap=True)
     for seen in status.of("running"):
-        silent = f", silent for {_duration(seen.seconds)}: killed?" if seen.seconds > SILENT else ""
+        silent = f", silent for {duration(seen.seconds)}: killed?" if seen.seconds > SILENT else ""
         console.print(f"running: {seen.job.log}: {escape(seen.words)}{silent}", soft_wrap=True)
     seconds, unknown = status.seconds_left()
     done = len(status.of("done"))
     rest = f"; of {unknown} of them there is no estimate yet" if unknown else ""
-    about = f"the others take about {_duration(seconds)}, one after another{rest}"
+    about = f"the others take about {duration(seconds)}, one after another{rest}"
     console.print(f"{done} of {len(status.seen)} jobs are done; {about}.", soft_wrap=True)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
