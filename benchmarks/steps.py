@@ -18,7 +18,7 @@ from benchmarks.common import (
     ratio,
     write_cache,
 )
-from wecolora.distill import _one_epoch
+from wecolora.distill import Tally, updates
 from wecolora.objectives import token_loss
 from wecolora.optim import adamw
 from wecolora.sources import CachedSource, OnlineSource, Source
@@ -55,7 +55,8 @@ def run(setting: Setting) -> list[Row]:
 
     def window(source: Source) -> None:
         reader.shards[0].verified[:] = False  # so that every read is a first one
-        _one_epoch(objective, source, [range(steps)], optimiser, images, recipe, 1, None, device)
+        for _ in updates(objective, optimiser, source, images, [range(steps)], 1, Tally(), None, device):
+            pass
 
     variants: dict[str, Callable[[], None]] = {
         "floor": floor,

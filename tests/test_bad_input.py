@@ -41,6 +41,7 @@ from tests import layouts
 from wecolora import cli, runtime, vit
 from wecolora.errors import BadInput
 from wecolora.grid import RunSpec
+from wecolora.parallel import Team
 from wecolora.resume import ResumeFile
 from wecolora.workflow import Campaign
 from workflow_scripts import (
@@ -198,7 +199,7 @@ def job_of(config: dict[str, Any], name: str) -> Job:
     if rule == "distill":
         inputs = {"index": c.corpus, "subset": c.subset, "weights": c.weights(w), "shards": c.shards(w)}
         outputs = {"student": f"{run}/student.safetensors", "circumstances": f"{run}/circumstances.json"}
-        inputs |= {"resume": "results/.resume", "recipe": c.distill_recipe(w), "threads": 1}
+        inputs |= {"resume": "results/.resume", "recipe": c.distill_recipe(w), "threads": 1, "team": Team()}
         return Job(distill.main, inputs, outputs)
     if rule == "features":
         inputs = {"student": c.student(w), "indexes": [c.corpus], "recipe": c.feature_recipe(w, ["pictures"])}

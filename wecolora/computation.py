@@ -116,7 +116,7 @@ def _training(objective: Objective, architecture: Architecture, batch: int) -> d
     images = torch.empty(batch, 3, architecture.img_size, architecture.img_size, device="meta")
     tokens = torch.empty(batch, architecture.tokens, architecture.embed_dim, device="meta")
     labels = torch.empty(batch, dtype=torch.long, device="meta")
-    objective.start_epoch(0)
+    objective.start_epoch(0, done=0)
     own, teachers = macs(lambda: _unfused(objective)(images, tokens, labels), _unfused(objective.teacher))
     numbers = [parameters(objective)[1], *(round(number / batch) for number in (*own, *teachers))]
     return dict(zip(TRAINING, numbers, strict=True))

@@ -63,7 +63,7 @@ class DeiT(Objective):
             wanted = pool_tokens(self.teacher, tokens)
         pooled = (cls + dist) / 2
         if self.form == "deit":
-            return Step(F.l1_loss(pooled, wanted), pooled.detach(), wanted, mean_deviation(wanted))
+            return Step(F.l1_loss(pooled, wanted), pooled.detach(), wanted, mean_deviation(wanted, self.team.mean))
         assert labels is not None
         share, distance = (HARD_SHARE, hard_loss) if self.form == "deit_hard" else (SOFT_SHARE, soft_loss)
         base = F.cross_entropy(self.head(cls), labels)

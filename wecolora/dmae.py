@@ -74,11 +74,13 @@ class DMAE(Objective):
         self.to_pixels = nn.Linear(width, 3 * self.patch**2)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def start_epoch(self, epoch: int) -> None:
+    def start_epoch(self, epoch: int, done: int) -> None:
         """The masks of an epoch follow from (seed, epoch)."""
         assert self.recipe.seed is not None
         # The salt: other numbers than those that the epoch's order is drawn from.
         self.generator = epoch_generator(self.recipe.seed, epoch, salt=1 << 40)
+        for _ in range(done):
+            random_shown(self.recipe.batch, self.student.patch_embed.num_patches, self.generator)
 
     def decode(self, latent: Tensor, order: Tensor) -> Tensor:
         """(batch, prefix + shown, width), in the order shown -> all patches' pixels, (batch, patches, 3 p^2)."""
@@ -94,7 +96,8 @@ class DMAE(Objective):
     def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Step:
         """See Objective."""
         patches = self.student.patch_embed.num_patches
-        order, shown = (part.to(images.device) for part in random_shown(len(images), patches, self.generator))
+        drawn = random_shown(len(images) * self.team.size, patches, self.generator)  # for all that train it
+        order, shown = (self.team.part(masks).to(images.device) for masks in drawn)
         with torch.no_grad():
             wanted = visible_tokens(self.teacher, images, shown)
             wanted = self.teacher.blocks[: aligned_block(len(self.teacher.blocks)) + 1](wanted)

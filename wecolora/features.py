@@ -16,6 +16,7 @@ from wecolora.errors import BadInput
 from wecolora.files import atomic_write
 from wecolora.images import Index
 from wecolora.probe import targets
+from wecolora.progress import Starting, silent
 
 SPLITS = ("train", "test")
 
@@ -39,6 +40,7 @@ def write_features(
     weights_sha256: str,
     device: str = "cpu",
     workers: int = 0,
+    progress: Starting = silent,
 ) -> None:
     """One row an image of each split: ``<split>/features`` float32, ``/targets``, ``/ids``; ``classes``; attributes:
     the data set and the sha256 of the model's weights. The images are decoded by ``workers`` processes (see Decoder)
@@ -60,6 +62,7 @@ def write_features(
             group.create_dataset("ids", data=[index.ids[p] for p in positions], dtype=h5py.string_dtype())
             rows = group.create_dataset("features", (len(positions), width), np.float32)
             start = 0
+            told = progress(len(positions), f"{split} images of {index.name}")
             for part in extract(forward, decoder, positions):
                 if not np.isfinite(part).all():
                     raise BadInput(
@@ -68,6 +71,7 @@ def write_features(
                     )
                 rows[start : start + len(part)] = part
                 start += len(part)
+                told(start)
 
 
 def read_features(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
@@ -24,9 +25,10 @@ def effective_rank(embeddings: Tensor) -> float:
     return float(torch.exp(-(share * share.clamp_min(1e-300).log()).sum()))
 
 
-def mean_deviation(tokens: Tensor) -> Tensor:
-    """Mean |x - mean over the batch| of tokens (n, tokens, width): the L1 loss of a constant prediction, about."""
-    return (tokens - tokens.mean(0)).abs().mean().double()
+def mean_deviation(tokens: Tensor, average: Callable[[Tensor], Tensor] = lambda mean: mean) -> Tensor:
+    """Mean |x - mean over the batch| of tokens (n, tokens, width): the L1 loss of a constant prediction, about.
+    ``average``: over the parts of the batch, where several processes have one each."""
+    return (tokens - average(tokens.mean(0))).abs().mean().double()
 
 
 def epoch_signs(losses: list[float], student_rank: float, teacher_rank: float) -> list[str]:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from wecolora.health import mean_deviation
 from wecolora.lora import add_lora, merge
 from wecolora.methods import METHODS
+from wecolora.parallel import Team
 from wecolora.recipes import DistillRecipe
 from wecolora.vit import block_outputs, build, tokens_before_norm
 from wecolora.weight_copy import copy_weights, layers
@@ -32,6 +33,7 @@ class Objective(nn.Module):
     """A student in training. Its teacher is no submodule, so that no optimiser and no mode ever reaches it."""
 
     terms: tuple[str, ...]  # of the loss, by name, for the log
+    team = Team()  # the processes that train it together
 
     def __init__(self, teacher: VisionTransformer, recipe: DistillRecipe) -> None:
         super().__init__()
@@ -45,12 +47,14 @@ class Objective(nn.Module):
         """Frozen, in eval mode."""
         return self._teacher[0]
 
-    def start_epoch(self, epoch: int) -> None:
-        """Called before an epoch's first batch: what is drawn within it must follow from (seed, epoch) alone."""
+    def start_epoch(self, epoch: int, done: int) -> None:
+        """Called before an epoch's first batch, or, where ``done`` batches of it were made before, its next: what is
+        drawn within an epoch must follow from (seed, epoch) alone."""
 
     def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None) -> Step:
-        """(batch, 3, H, W) normalised images; the teacher's last tokens before its final norm, (batch, tokens, width),
-        empty for a method that runs its teacher itself; (batch,) labels for one that reads them."""
+        """(batch, 3, H, W) normalised images, this process's part of a micro-batch; the teacher's last tokens before
+        its final norm, (batch, tokens, width), empty for a method that runs its teacher itself; (batch,) labels for
+        one that reads them."""
         raise NotImplementedError
 
     def exported(self) -> VisionTransformer:
@@ -119,7 +123,9 @@ class TokenObjective(Objective):
             student=student.pool(outs[-1].detach()),
             teacher=student.pool(targets[-1]),
             # Half of the other loss is a divergence, which a constant answer's distance says nothing of.
-            deviation=None if self.kind == "l1_kl" else torch.stack([*map(mean_deviation, targets)]).mean(),
+            deviation=None
+            if self.kind == "l1_kl"
+            else torch.stack([mean_deviation(target, self.team.mean) for target in targets]).mean(),
         )
 
     def exported(self) -> VisionTransformer:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,6 +59,7 @@ def train_probe(
     classes: int,
     recipe: ProbeRecipe,
     device: str = "cpu",
+    log: Callable[[str], None] = lambda line: None,
 ) -> ProbeResult:
     """Train on (features (n, width), targets) and test after every epoch. Float targets mean several labels an image:
     BCE and mean AUC; whole numbers: cross-entropy and top-1."""
@@ -76,8 +79,10 @@ def train_probe(
     # Without drop_last, a last batch of a single feature is left out all the same: batch norm cannot train on one.
     starts = range(0, len(features) - (batch - 1 if recipe.drop_last else 1), batch)
     lr = recipe.base_lr * batch / 256
+    metric = "mean AUC" if multilabel else "top-1"
     history, losses = [], []
     for epoch in range(recipe.epochs):
+        started = time.monotonic()
         head.train()
         order = torch.randperm(len(features), generator=epoch_generator(recipe.seed, epoch))
         order = order.to(device)
@@ -96,9 +101,11 @@ def train_probe(
             raise BadInput(f"the probe's loss is no number in epoch {epoch + 1}; lower probe.base_lr.")
         per_class, score = _score(_logits(head, test_features), test_labels, classes)
         history.append(score)
+        rate = len(features) / (time.monotonic() - started)
+        log(f"epoch {epoch + 1}/{recipe.epochs}: loss {losses[-1]:.5f}, {metric} {score:.2f}, {rate:.0f} images/s")
     best = int(np.nanargmax(history))
     return ProbeResult(
-        metric="mean AUC" if multilabel else "top-1",
+        metric=metric,
         last=history[-1],
         best=history[best],
         best_epoch=best + 1,

@@ -32,6 +32,7 @@ STUDENTS = [
     "minivit",
     "objectives",
     "optim",
+    "parallel",
     "students",
     "vit",
     "weight_copy",

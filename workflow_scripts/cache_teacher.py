@@ -3,6 +3,7 @@
 from wecolora import runtime, vit
 from wecolora.cache import write_shard
 from wecolora.images import read_index
+from wecolora.progress import Progress
 from wecolora.recipes import CacheRecipe
 from wecolora.subset import prefix_length, read_subset
 
@@ -20,7 +21,7 @@ def main(*, index, subset, weights, cache, recipe, threads):
         vit.sha256(weights),
         wanted,
         device=runtime.device(threads),
-        progress=runtime.Progress(rows.stop - rows.start, "images"),
+        progress=Progress(rows.stop - rows.start, "images"),
         workers=threads - 1,
     )
 

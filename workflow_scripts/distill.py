@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from wecolora import runtime, vit
+from wecolora import parallel, runtime, vit
 from wecolora.cache import CacheReader
 from wecolora.distill import distill
 from wecolora.images import read_index
@@ -15,9 +15,10 @@ from wecolora.sources import CachedSource, OnlineSource, Source
 from wecolora.subset import prefix_length, read_subset
 
 
-def main(*, index, subset, weights, shards, student, circumstances, resume, recipe, threads):
+def main(*, index, subset, weights, shards, student, circumstances, resume, recipe, threads, team):
     started = time.time()
     wanted = DistillRecipe.model_validate_json(recipe)
+    threads = max(1, threads // team.size)
     device = runtime.device(threads)
     architecture = wanted.architecture.model_dump()
     teacher, sha256 = vit.load(architecture, weights, head=True), vit.sha256(weights)
@@ -36,15 +37,27 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
         settings = (wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device, threads - 1)
         source = OnlineSource(known, positions, None if method.online else teacher, *settings)
     state = ResumeFile(resume, runtime.fingerprint(recipe, sha256, vit.sha256(index), *ids[:images]))
-    model, history = distill(
-        teacher, source, images, wanted, labels=labels, device=device, resume=state, log=runtime.log.info
-    )
+    with runtime.stop_deferred() as stopping:
+        model, history = distill(
+            teacher,
+            source,
+            images,
+            wanted,
+            labels=labels,
+            device=device,
+            team=team,
+            resume=state,
+            log=runtime.log.info,
+            stopping=stopping,
+        )
+    if team.rank > 0:
+        return
     facts = {
         "recipe": wanted.model_dump(mode="json"),
         "teacher_sha256": sha256,
         "images": images,
         "history": history,
-        "environment": runtime.environment(device),
+        "environment": runtime.environment(device, team.size),
     }
     vit.save_weights(model, student, facts)
     happened = runtime.circumstances(started)
@@ -54,7 +67,8 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+    parallel.spread(parallel.gpus(snakemake.resources))
+    with runtime.job(snakemake.log[0], snakemake.params.recipe), parallel.joined() as team:
         main(
             index=snakemake.input.index,
             subset=snakemake.input.subset,
@@ -65,4 +79,5 @@ if __name__ == "__main__":
             resume="results/.resume",
             recipe=snakemake.params.recipe,
             threads=snakemake.threads,
+            team=team,
         )

@@ -5,6 +5,7 @@ from functools import partial
 from wecolora import runtime, vit
 from wecolora.features import write_features
 from wecolora.images import read_index
+from wecolora.progress import Progress
 from wecolora.recipes import FeatureRecipe
 
 
@@ -30,6 +31,7 @@ def main(*, student, indexes, features, recipe, threads):
             sha256,
             device,
             workers=threads - 1,
+            progress=Progress,
         )
         runtime.log.info("wrote %s", path)
 

@@ -2,12 +2,13 @@
 
 from wecolora import runtime
 from wecolora.datasets import prepare
+from wecolora.progress import Progress
 from wecolora.recipes import PrepareRecipe
 
 
 def main(*, index, report, recipe, threads):
     wanted = PrepareRecipe.model_validate_json(recipe)
-    found = prepare(wanted.name, wanted.data, index, threads, runtime.Progress, wanted.probed)
+    found = prepare(wanted.name, wanted.data, index, threads, Progress, wanted.probed)
     runtime.write_json(report, found)
 
 

@@ -21,16 +21,17 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
     wanted = ProbeJob.model_validate_json(recipe)
     device = runtime.device(threads)
     # A teacher that is probed as it is has no distillation to tell of.
-    student: dict[str, Any] = {"recipe": None, "history": [], "teacher_sha256": None}
+    student: dict[str, Any] = {"recipe": None, "history": [], "teacher_sha256": None, "environment": None}
     if about:
-        student = read_json(about[0], ("recipe", "history", "teacher_sha256"), "distil the student again")
+        student = read_json(about[0], student, "distil the student again")
     signs = sorted({sign.split(":")[0] for epoch in student["history"] for sign in epoch["signs"]})
     axes = dataclasses.asdict(run)
     if student["recipe"]:
         axes["loss_point"] = student["recipe"]["loss_point"]
     for (dataset, probe), path, score in zip(wanted.recipes.items(), features, scores, strict=True):
         data, classes, sha256 = read_features(path, dataset)
-        result = train_probe(data["train"], data["test"], len(classes), probe, device)
+        runtime.log.info("%s: %d images to train on, %d to test", dataset, len(data["train"][1]), len(data["test"][1]))
+        result = train_probe(data["train"], data["test"], len(classes), probe, device, runtime.log.debug)
         found = probe_signs(
             student["history"], result.train_loss, result.metric, result.last, largest_class(data["test"][1])
         )
@@ -56,6 +57,7 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
                 "teacher_sha256": student["teacher_sha256"] or sha256,
                 "revisions": {stage: REVISIONS[stage] for stage in STAGES},
                 "environment": runtime.environment(device),
+                "student_environment": student["environment"],
             },
         )
     runtime.write_json(circumstances, runtime.circumstances(started))

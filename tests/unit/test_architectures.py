@@ -156,7 +156,7 @@ def test_every_method_that_the_config_allows_takes_a_step(case, distill_recipe):
             continue
         recipe = distill_recipe(method=name, architecture=shape.model_dump())
         objective = kinds.get(method.objective, TokenObjective)(teacher, recipe)
-        objective.start_epoch(0)
+        objective.start_epoch(0, 0)
         with torch.no_grad():
             tokens = vit.tokens_before_norm(teacher, pixels)
         step = objective(pixels, tokens, None)

@@ -16,7 +16,7 @@ from wecolora import vit
 from wecolora.cache import CacheReader, write_shard
 from wecolora.datasets import prepare
 from wecolora.distill import distill, update_windows
-from wecolora.errors import BadInput
+from wecolora.errors import BadInput, Stopped
 from wecolora.images import read_index
 from wecolora.methods import METHODS
 from wecolora.objectives import start_student
@@ -234,10 +234,10 @@ def test_an_objective_is_told_each_epoch_before_its_first_batch(
     told = []
     real = objective.start_epoch
     objective.register_forward_hook(lambda *_: told.append("batch"))
-    monkeypatch.setattr(objective, "start_epoch", lambda epoch: told.append(epoch) or real(epoch))
+    monkeypatch.setattr(objective, "start_epoch", lambda epoch, done: told.append((epoch, done)) or real(epoch, done))
     monkeypatch.setattr(module, "start", lambda *_: objective)
     distill(tiny_teacher, online_source, IMAGES, recipe)
-    assert told == [part for epoch in range(3) for part in (epoch, *["batch"] * 6)]
+    assert told == [part for epoch in range(3) for part in ((epoch, 0), *["batch"] * 6)]
 
 
 def test_every_objective_has_its_class():
@@ -371,7 +371,8 @@ def test_a_run_killed_after_an_epoch_and_resumed_gives_the_same_student(
     resumed, history = distill(
         headed_teacher, online_source, IMAGES, recipe, labels=labels, resume=state, log=lines.append
     )
-    assert lines[1] == "resumed after epoch 2" and len(online_source.calls) == 2 * 6  # epochs 3 and 4 alone
+    assert lines[1] == "resumed after epoch 2 and 0 of 6 micro-batches of the next"
+    assert len(online_source.calls) == 2 * 6  # epochs 3 and 4 alone
     assert same(resumed, whole) and history == whole_history
     vit.save_weights(whole, tmp_path / "whole.safetensors", {"history": whole_history})
     vit.save_weights(resumed, tmp_path / "resumed.safetensors", {"history": history})
@@ -382,6 +383,58 @@ def test_a_run_killed_after_an_epoch_and_resumed_gives_the_same_student(
         assert whole_bytes == resumed_bytes
     state.remove()
     assert not state.path.exists()
+
+
+@pytest.mark.parametrize("method", DISTILLED)
+def test_a_run_told_to_stop_goes_on_after_the_update_at_which_it_stopped(
+    headed_teacher, online_source, distill_recipe, method, tmp_path
+):
+    """Of each epoch's three updates: within one, at the end of one, and twice in one."""
+    recipe, labels = distill_recipe(method=method, epochs=3), labels_of(method)
+    whole, whole_history = distill(headed_teacher, online_source, IMAGES, recipe, labels=labels)
+    calls, state = online_source.calls[:], ResumeFile(tmp_path, "run")
+    online_source.calls.clear()
+    stops = [(4, "epoch 2, 2 of 6"), (1, "epoch 2, 4 of 6"), (1, "epoch 2, 6 of 6"), (1, "epoch 3, 2 of 6")]
+    for updates, where in stops:
+        asked = iter([*[False] * (updates - 1), True])
+        with pytest.raises(Stopped, match=f"^{where} micro-batches$"):
+            distill(
+                headed_teacher,
+                online_source,
+                IMAGES,
+                recipe,
+                labels=labels,
+                resume=state,
+                stopping=lambda asked=asked: next(asked),
+            )
+    lines = []
+    resumed, history = distill(
+        headed_teacher, online_source, IMAGES, recipe, labels=labels, resume=state, log=lines.append
+    )
+    assert lines[1] == "resumed after epoch 2 and 2 of 6 micro-batches of the next"
+    assert same(resumed, whole) and history == whole_history
+    made = [call for number, call in enumerate(online_source.calls) if call != online_source.calls[number - 1]]
+    assert made == calls  # a batch that was read ahead when it stopped is read again; none is trained on twice
+
+
+def test_a_long_epoch_is_saved_in_its_middle(tiny_teacher, online_source, distill_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SAVE_SECONDS", 0)
+    recipe, state = distill_recipe(epochs=2), ResumeFile(tmp_path, "run")
+    updates = []
+
+    def killed():  # after two updates of the second epoch, the first of which was saved
+        updates.append(1)
+        if len(updates) == 5:
+            raise Killed
+        return False
+
+    with pytest.raises(Killed):
+        distill(tiny_teacher, online_source, IMAGES, recipe, resume=state, stopping=killed)
+    lines = []
+    resumed, history = distill(tiny_teacher, online_source, IMAGES, recipe, resume=state, log=lines.append)
+    assert lines[1] == "resumed after epoch 1 and 2 of 6 micro-batches of the next"
+    whole, whole_history = distill(tiny_teacher, online_source, IMAGES, recipe)
+    assert same(resumed, whole) and history == whole_history
 
 
 def test_a_run_killed_while_its_student_was_being_written_trains_no_further(

@@ -34,7 +34,7 @@ def objective(teacher, architecture, distill_recipe):
     def make(epoch=0, **changes):
         torch.manual_seed(0)
         made = DMAE(teacher, distill_recipe(method="dmae", architecture=architecture, **changes))
-        made.start_epoch(epoch)
+        made.start_epoch(epoch, 0)
         return made
 
     return make
@@ -70,7 +70,7 @@ def masks_of(objective, images, monkeypatch, epoch, batches=2):
         return drawn[-1]
 
     monkeypatch.setattr(dmae, "random_shown", recording)
-    objective.start_epoch(epoch)
+    objective.start_epoch(epoch, 0)
     with torch.no_grad():
         for _ in range(batches):
             objective(images, torch.empty(0), None)
@@ -201,7 +201,7 @@ def test_the_loss_is_the_sum_of_both_terms(objective, teacher, images, monkeypat
         part.register_forward_hook(lambda module, inputs, output, name=name: seen.__setitem__(name, output))
     with torch.no_grad():
         found = one(images, torch.empty(0), None)
-        one.start_epoch(0)
+        one.start_epoch(0, 0)
         _, shown = random_shown(5, 16, one.generator)
         aligned = (seen["own"] @ one.align.weight.T + one.align.bias).numpy()
     unit = [x / np.sqrt((x**2).sum(-1, keepdims=True)) for x in (aligned, seen["wanted"].numpy())]

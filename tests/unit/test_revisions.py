@@ -20,7 +20,14 @@ RECORD = Path(__file__).with_name("stage_digests.json")
 COMMAND = "python -m tests.unit.test_revisions"
 
 # Modules that a stage's modules import, and whose code decides none of its results, or which are watched elsewhere.
-DECIDES_NOTHING = {"errors", "files", "recipes", "resume"}  # a recipe's values travel with the job
+DECIDES_NOTHING = {
+    "errors",
+    "files",
+    "progress",
+    "recipes",
+    "resume",
+    "runtime",
+}  # a recipe's values travel with the job
 WATCHED_ELSEWHERE = {
     "subset": {"images"},  # the index alone is read, which `prepare` writes
     "distill": {"cache", "images", "views"},  # a run's recipe holds cache_teacher's revision, online too

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import platform
+import signal
 import sys
+import warnings
 
 import pytest
 
 from wecolora import runtime
-from wecolora.errors import BadInput
+from wecolora.errors import BadInput, Stopped
 
 
 @pytest.fixture(autouse=True)
@@ -69,10 +71,11 @@ def test_a_job_that_ends_well_logs_what_it_was_told_to(tmp_path, capsys):
     with runtime.job(str(path), "100%s {}"):
         runtime.log.info("epoch %d", 3)
         runtime.log.warning("WARNING: %s", "50% off")
-        runtime.log.debug("not this")
+        runtime.log.debug("for the log alone")
     found = [line[20:] for line in lines(path)]
-    assert found == ["recipe: 100%s {}", "epoch 3", "WARNING: 50% off"]
-    assert "epoch 3" in capsys.readouterr().err
+    assert found == ["recipe: 100%s {}", "epoch 3", "WARNING: 50% off", "for the log alone"]
+    shown = capsys.readouterr().err
+    assert "epoch 3" in shown and "alone" not in shown
 
 
 def test_a_job_without_a_log_file_logs_to_stderr(capsys):
@@ -150,23 +153,61 @@ def test_circumstances_hold_what_changes(tmp_path, monkeypatch):
     json.dumps(found)
 
 
-def test_progress_logs_each_tenth_once(caplog):
-    caplog.set_level(logging.INFO, "wecolora")
-    progress = runtime.Progress(25, "images")
-    for done in range(1, 26):
-        progress(done)
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{done} of 25 images" for done in (3, 5, 8, 10, 13, 15, 18, 20, 23, 25)
-    ]
+# What is not deterministic
 
 
-def test_progress_in_leaps_and_of_nothing(caplog):
-    caplog.set_level(logging.INFO, "wecolora")
-    progress = runtime.Progress(10, "images")
-    progress(7)
-    progress(10)
-    runtime.Progress(0, "images")(0)
-    assert [record.getMessage() for record in caplog.records] == ["7 of 10 images", "10 of 10 images"]
+def test_an_operation_without_a_deterministic_algorithm_is_told_of(monkeypatch):
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled()
+    monkeypatch.setattr(runtime, "_not_deterministic", set())
+    with warnings.catch_warnings(record=True) as others:
+        try:
+            runtime.deterministic()
+            assert "not deterministic" not in runtime.environment("cpu")
+            torch.zeros(3).put_(torch.tensor([0, 0]), torch.tensor([1.0, 2.0]))  # the last one, or the first, wins
+            warnings.warn("Memory Efficient attention defaults to a non-deterministic algorithm. To ...", stacklevel=1)
+            warnings.warn("something else", stacklevel=1)
+            assert runtime.environment("cpu")["not deterministic"] == "Memory Efficient attention, put_"
+        finally:
+            torch.use_deterministic_algorithms(before)
+    assert [str(warning.message) for warning in others] == ["something else"]
+
+
+def test_the_environment_tells_of_several_processes():
+    assert runtime.environment("cpu", 4) == {**runtime.environment("cpu"), "processes": 4}
+
+
+# SIGTERM
+
+
+def test_sigterm_ends_a_job_at_once(tmp_path):
+    path = tmp_path / "job.log"
+    with pytest.raises(SystemExit) as ended, runtime.job(str(path)):
+        signal.raise_signal(signal.SIGTERM)
+        runtime.log.info("went on")
+    assert ended.value.code == 143
+    assert [line[20:] for line in lines(path)] == ["ERROR: stopped by SIGTERM"]
+
+
+def test_work_that_saves_itself_is_told_of_sigterm(tmp_path):
+    path = tmp_path / "job.log"
+    with pytest.raises(SystemExit) as ended, runtime.job(str(path)):
+        with runtime.stop_deferred() as stopping:
+            assert not stopping()
+            signal.raise_signal(signal.SIGTERM)
+            assert stopping()
+            runtime.log.info("went on")
+        raise Stopped("epoch 3")
+    assert ended.value.code == 143
+    assert [line[20:] for line in lines(path)] == ["went on", "ERROR: stopped by SIGTERM, and saved: epoch 3"]
+
+
+def test_after_work_that_saves_itself_sigterm_ends_a_job_again(tmp_path):
+    with pytest.raises(SystemExit), runtime.job(str(tmp_path / "job.log")):
+        with runtime.stop_deferred():
+            pass
+        signal.raise_signal(signal.SIGTERM)
 
 
 def test_a_job_gets_the_threads_that_the_rule_gives_it():

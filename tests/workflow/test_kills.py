@@ -71,6 +71,7 @@ def jobs():
             output=made,
             params=SimpleNamespace(recipe=recipe),
             wildcards=w,
+            resources={"gpu": 1},
             threads=1,
             log=["logs/job.log"],
         )

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
@@ -91,10 +94,50 @@ def test_the_other_protocol_makes_other_students_in_a_folder_of_its_own(finished
     assert {"cache_teacher", "distill", "features_all", "probe_all"} <= set(plan) and "subset" not in plan
 
 
-def test_the_log_tells_the_recipe_and_a_line_an_epoch(finished):
-    log = (_results(finished) / "logs/distill/tiny/wecolora_r2_k4_a20_s0.log").read_text()
-    assert '"method":"wecolora"' in log
-    assert log.count("effective rank") == 3
+def test_every_log_tells_its_recipe_and_how_fast_it_went_and_a_line_an_epoch(finished):
+    logs = _results(finished) / "logs"
+    distill, probe, features, cache = (
+        (logs / name).read_text()
+        for name in (
+            "distill/tiny/wecolora_r2_k4_a20_s0.log",
+            "probe/tiny/wecolora_r2_k4_a20_s0/all.log",
+            "features/tiny/wecolora_r2_k4_a20_s0/all.log",
+            "cache_teacher/tiny_000.log",
+        )
+    )
+    assert '"method":"wecolora"' in distill.splitlines()[0]
+    assert len(re.findall(r"epoch \d/3: loss .* effective rank .* \d+ images/s", distill)) == 3
+    assert len(re.findall(r"epoch \d/3: loss \S+, top-1 \S+, \d+ images/s", probe)) == 3
+    assert len(re.findall(r"epoch \d/3: loss \S+, mean AUC \S+, \d+ images/s", probe)) == 3
+    assert re.search(r"100 of 100 train images of digits, \d+ a second", features)
+    assert re.search(r"40 of 40 images, \d+ a second", cache)
+    for log in (probe, features, cache):
+        assert " recipe: {" in log.splitlines()[0]
+
+
+def test_two_processes_distil_the_student_of_one(finished, smoke_config, tmp_path):
+    """They stand for two GPUs: torchrun starts them, and each takes half of every micro-batch."""
+    shutil.copytree(finished.folder, tmp_path / "both")
+    place = Place(tmp_path / "both")
+    run = _results(place) / "runs/tiny/wecolora_r2_k4_a20_s0"
+    alone, record = load_file(run / "student.safetensors"), json.loads((run / "student.json").read_text())
+    (run / "student.safetensors").unlink()
+    again = place.snakemake(
+        smoke_config, str(run.relative_to(place.folder) / "student.safetensors"), "--set-resources", "distill:gpu=2"
+    )
+    assert again.returncode == 0, again.stdout[-3000:]
+    log = (_results(place) / "logs/distill/tiny/wecolora_r2_k4_a20_s0.log").read_text()
+    assert log.count("2 processes, each with 5 images of every 10") == 1 and log.count("epoch 3/3") == 1
+    found = json.loads((run / "student.json").read_text())
+    assert found["environment"] == {**record["environment"], "processes": 2}
+    assert found["history"] == [
+        {key: value if key == "signs" else pytest.approx(value, rel=1e-4) for key, value in epoch.items()}
+        for epoch in record["history"]
+    ]
+    for name, tensor in load_file(run / "student.safetensors").items():
+        torch.testing.assert_close(tensor, alone[name], rtol=1e-3, atol=1e-4)
+    # Another number of GPUs is no other recipe.
+    assert place.planned(smoke_config).keys().isdisjoint({"distill", "cache_teacher"})
 
 
 def test_a_second_run_elsewhere_gives_the_same_bytes(finished, smoke_config, tmp_path):

@@ -16,11 +16,12 @@ import numpy as np
 import xxhash
 
 from wecolora.datasets import bundled, chestxray14, cifar100, folder, imagenet, inat2019, resisc45, table
-from wecolora.datasets.checking import Progress, Seen, examine_all, silent
+from wecolora.datasets.checking import Seen, examine_all
 from wecolora.datasets.listing import Entry, Listing, some
 from wecolora.errors import BadInput
 from wecolora.files import atomic_write
 from wecolora.images import Index, write_index
+from wecolora.progress import Starting, silent
 from wecolora.recipes import Dataset
 
 log = logging.getLogger("wecolora")
@@ -43,7 +44,7 @@ def prepare(
     data: Dataset,
     index: str | Path,
     threads: int = 1,
-    progress: Progress = silent,
+    progress: Starting = silent,
     probed: bool = False,
 ) -> dict[str, Any]:
     """Write the index (Parquet) of a data set, sorted by the images' ids; returns a report on them, for JSON.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -15,16 +15,9 @@ from PIL import Image
 from wecolora.datasets.listing import Entry
 from wecolora.errors import BadInput
 from wecolora.images import MAX_PIXELS, decode
+from wecolora.progress import Starting, silent
 
 CHUNK = 64  # images that a worker takes at once
-
-# Makes, of a total and its unit, what is then called with the number done (runtime.Progress).
-Progress = Callable[[int, str], Callable[[int], None]]
-
-
-def silent(total: int, unit: str) -> Callable[[int], None]:
-    """No progress."""
-    return lambda done: None
 
 
 class Seen(NamedTuple):
@@ -68,16 +61,14 @@ def _decoded(content: bytes, name: str) -> str:
         return f"{image.format} {image.mode}"
 
 
-def examine_all(root: Path, entries: Sequence[Entry], threads: int = 1, progress: Progress = silent) -> list[Seen]:
+def examine_all(root: Path, entries: Sequence[Entry], threads: int = 1, progress: Starting = silent) -> list[Seen]:
     """What each of these images is, by that many processes."""
     # In the order in which they lie in a tar file: a disk then reads on, and does not jump.
     order = sorted(range(len(entries)), key=lambda position: (entries[position].path, entries[position].offset))
     chunks = [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
     seen: dict[int, Seen] = {}
-    told = None
+    told = progress(len(order), "images")
     for chunk, found in zip(chunks, _chunks(root, entries, chunks, threads), strict=True):
-        # Not before the processes are there: a progress bar has a thread, which a fork would cut off.
-        told = told or progress(len(order), "images")
         seen.update(zip(chunk, found, strict=True))
         told(len(seen))
     return [seen[position] for position in range(len(entries))]
