@@ -203,7 +203,11 @@ def job_of(config: dict[str, Any], name: str) -> Job:
         return Job(distill.main, inputs, outputs)
     if rule == "features":
         inputs = {"student": c.student(w), "indexes": [c.corpus], "recipe": c.feature_recipe(w, ["pictures"])}
-        return Job(features.main, {**inputs, "threads": 1}, {"features": [f"{run}/features/pictures.h5"]})
+        return Job(
+            features.main,
+            {**inputs, "resume": "results/.resume", "threads": 1},
+            {"features": [f"{run}/features/pictures.h5"]},
+        )
     if rule == "probe":
         inputs = {"about": c.about(w), "features": [f"{run}/features/pictures.h5"], "threads": 1}
         inputs |= {"recipe": c.probe_recipe(w, ["pictures"]), "run": RunSpec.parse(w.teacher, w.run)}

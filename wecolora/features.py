@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from wecolora.decoder import Decoder
-from wecolora.errors import BadInput
+from wecolora.errors import BadInput, Stopped
 from wecolora.files import atomic_write
 from wecolora.images import Index
 from wecolora.probe import targets
 from wecolora.progress import Starting, silent
+from wecolora.resume import ResumeRows
 
 SPLITS = ("train", "test")
+SAVED_ROWS = 65536  # saved at a time: a minute or so of a GPU
 
 
 @torch.no_grad()
@@ -41,10 +43,13 @@ def write_features(
     device: str = "cpu",
     workers: int = 0,
     progress: Starting = silent,
+    resume: ResumeRows | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """One row an image of each split: ``<split>/features`` float32, ``/targets``, ``/ids``; ``classes``; attributes:
     the data set and the sha256 of the model's weights. The images are decoded by ``workers`` processes (see Decoder)
-    for that device."""
+    for that device. ``stopping``: asked after each batch whether to save what there is and to raise Stopped."""
+    resume = resume or ResumeRows(None, "")
     if not index.classes:
         raise BadInput(f"data set {index.name}: has no labels to probe; use it as the corpus only.")
     decoder = Decoder(partial(index.crop, size=size), workers, device)
@@ -52,6 +57,8 @@ def write_features(
         file.attrs.update(dataset=index.name, weights_sha256=weights_sha256)
         # No attribute, which holds 64 KiB at most: some data sets have thousands of classes.
         file.create_dataset("classes", data=index.classes, dtype=h5py.string_dtype())
+        done: dict[str, int] = {}  # rows of each split, and how many of them are saved
+        saved: dict[str, int] = {}
         for split in SPLITS:
             positions = index.rows(split)
             if not positions:
@@ -62,8 +69,13 @@ def write_features(
             group.create_dataset("ids", data=[index.ids[p] for p in positions], dtype=h5py.string_dtype())
             rows = group.create_dataset("features", (len(positions), width), np.float32)
             start = 0
-            told = progress(len(positions), f"{split} images of {index.name}")
-            for part in extract(forward, decoder, positions):
+            for piece in resume.load(split):
+                rows[start : start + len(piece)] = piece.numpy()
+                start += len(piece)
+            resumed = saved[split] = start
+            told = progress(len(positions) - resumed, f"{split} images of {index.name}")
+            # A piece ends with a batch, so that the batches, on which last bits may depend, stay the same.
+            for part in extract(forward, decoder, positions[start:]):
                 if not np.isfinite(part).all():
                     raise BadInput(
                         f"data set {index.name}: a feature is no number; the student is broken, so distil "
@@ -71,7 +83,17 @@ def write_features(
                     )
                 rows[start : start + len(part)] = part
                 start += len(part)
-                told(start)
+                told(start - resumed)
+                stop = stopping()
+                if stop or start - saved[split] >= SAVED_ROWS:
+                    done[split] = start
+                    for name in done if stop else [split]:
+                        fresh = file[name]["features"][saved[name] : done[name]]
+                        resume.save(name, saved[name], torch.from_numpy(fresh))
+                        saved[name] = done[name]
+                if stop:
+                    raise Stopped(f"{start} of {len(positions)} {split} images of {index.name}")
+            done[split] = start
 
 
 def read_features(

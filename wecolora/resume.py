@@ -1,14 +1,17 @@
-"""Training state that survives a killed job: one file, replaced whole after each epoch, removed on success."""
+"""What survives a killed job in results/.resume, and is removed on success: a training state, replaced whole; rows that
+are computed in order, in pieces."""
 
 from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import xxhash
+from torch import Tensor
 
 from wecolora.files import atomic_write
 
@@ -46,3 +49,31 @@ class ResumeFile:
         """Forget it: the run is done."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+class ResumeRows:
+    """Rows of one recipe on one set of inputs; folder None: nothing is kept. Jobs that compute the same rows at one time
+    do each other no harm."""
+
+    def __init__(self, folder: str | Path | None, fingerprint: str) -> None:
+        self.folder, self.fingerprint = folder, fingerprint
+
+    def load(self, part: str) -> Iterator[Tensor]:
+        """The pieces of a part, from its first row on, in order."""
+        start = 0
+        while (saved := self._piece(part, start).load()) is not None:
+            yield saved["rows"]
+            start += len(saved["rows"])
+
+    def save(self, part: str, start: int, rows: Tensor) -> None:
+        """Keep these rows, (n, ...), the first of which is row ``start`` of its part."""
+        self._piece(part, start).save({"rows": rows})
+
+    def remove(self) -> None:
+        """Forget them: they are where they belong."""
+        if self.folder is not None:
+            for path in Path(self.folder).glob(f"{self.fingerprint}_*.pt"):
+                path.unlink(missing_ok=True)
+
+    def _piece(self, part: str, start: int) -> ResumeFile:
+        return ResumeFile(self.folder, f"{self.fingerprint}_{part}_{start}")

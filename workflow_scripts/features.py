@@ -7,9 +7,10 @@ from wecolora.features import write_features
 from wecolora.images import read_index
 from wecolora.progress import Progress
 from wecolora.recipes import FeatureRecipe
+from wecolora.resume import ResumeRows
 
 
-def main(*, student, indexes, features, recipe, threads):
+def main(*, student, indexes, features, resume, recipe, threads):
     wanted = FeatureRecipe.model_validate_json(recipe)
     device = runtime.device(threads)
     architecture = wanted.architecture
@@ -22,17 +23,24 @@ def main(*, student, indexes, features, recipe, threads):
 
     for source, path in zip(indexes, features, strict=True):
         index = read_index(source)
-        write_features(
-            path,
-            partial(forward, statistics=wanted.statistics[index.name]),
-            index,
-            architecture.img_size,
-            architecture.embed_dim,
-            sha256,
-            device,
-            workers=threads - 1,
-            progress=Progress,
-        )
+        statistics = wanted.statistics[index.name]
+        alone = wanted.model_copy(update={"statistics": {index.name: statistics}}).canonical()
+        rows = ResumeRows(resume, runtime.fingerprint(alone, sha256, vit.sha256(source)))
+        with runtime.stop_deferred() as stopping:
+            write_features(
+                path,
+                partial(forward, statistics=statistics),
+                index,
+                architecture.img_size,
+                architecture.embed_dim,
+                sha256,
+                device,
+                workers=threads - 1,
+                progress=Progress,
+                resume=rows,
+                stopping=stopping,
+            )
+        rows.remove()
         runtime.log.info("wrote %s", path)
 
 
@@ -42,6 +50,7 @@ if __name__ == "__main__":
             student=snakemake.input.student,
             indexes=snakemake.input.indexes,
             features=snakemake.output.features,
+            resume="results/.resume",
             recipe=snakemake.params.recipe,
             threads=snakemake.threads,
         )

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from wecolora import vit
+from wecolora import features, vit
 from wecolora.decoder import Decoder
-from wecolora.errors import BadInput
+from wecolora.errors import BadInput, Stopped
 from wecolora.features import extract, read_features, write_features
 from wecolora.images import Index
+from wecolora.resume import ResumeRows
 
 MEAN, STD = (0.5, 0.4, 0.6), (0.25, 0.3, 0.2)
 
@@ -66,6 +67,64 @@ def test_the_size_of_a_batch_changes_no_row(index, forward):
     assert all(part.shape == (9, 32) for part in rows)
     for part in rows[1:]:
         np.testing.assert_allclose(part, rows[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def many(index):
+    """1,100 images: five batches of the training images, the last of them short, and two of the test images."""
+    splits = ["train"] * 700 + ["test"] * 300 + ["train"] * 100
+    return dataclasses.replace(
+        index,
+        ids=[f"id{number}" for number in range(1100)],
+        paths=["images.npy"] * 1100,
+        offsets=[number % 9 for number in range(1100)],
+        labels=[[number % 3] for number in range(1100)],
+        split=splits,
+        sizes=[0] * 1100,
+    )
+
+
+@pytest.mark.parametrize("batches", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("every", [256, 512, 10**6])
+def test_an_extraction_that_is_told_to_stop_goes_on_where_it_was(many, forward, tmp_path, monkeypatch, batches, every):
+    """After any of its six batches; with and without what was saved on the way."""
+    monkeypatch.setattr(features, "SAVED_ROWS", every)
+    write_features(tmp_path / "whole.h5", forward, many, 16, 32, "digest")
+    resume, seen = ResumeRows(tmp_path / "resume", "set"), []
+
+    def counting(pixels):
+        seen.append(len(pixels))
+        return forward(pixels)
+
+    told = iter([*[False] * (batches - 1), True])
+    where = ["256 of 800 train", "512 of 800 train", "768 of 800 train", "800 of 800 train", "256 of 300 test"]
+    where.append("300 of 300 test")
+    with pytest.raises(Stopped, match=f"^{where[batches - 1]} images of set$"):
+        write_features(tmp_path / "f.h5", counting, many, 16, 32, "digest", resume=resume, stopping=lambda: next(told))
+    assert not (tmp_path / "f.h5").exists() and not list(tmp_path.glob(".*part"))
+    write_features(tmp_path / "f.h5", counting, many, 16, 32, "digest", resume=resume)
+    assert seen == [256, 256, 256, 32, 256, 44]  # each batch once, in the same composition
+    assert (tmp_path / "f.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    resume.remove()
+    assert not list((tmp_path / "resume").iterdir())
+
+
+def test_a_killed_extraction_loses_no_more_than_what_was_not_yet_saved(many, forward, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "SAVED_ROWS", 512)
+    resume, seen = ResumeRows(tmp_path, "set"), []
+
+    def dying(pixels):
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        seen.append(len(pixels))
+        return forward(pixels)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_features(tmp_path / "f.h5", dying, many, 16, 32, "digest", resume=resume)
+    write_features(
+        tmp_path / "f.h5", lambda pixels: seen.append(-len(pixels)) or forward(pixels), many, 16, 32, "d", resume=resume
+    )
+    assert seen == [256, 256, 256, -256, -32, -256, -44]  # the third again
 
 
 def test_more_images_than_one_batch_are_all_stored_in_order(index, tmp_path):

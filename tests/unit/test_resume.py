@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from wecolora.resume import ResumeFile
+from wecolora.resume import ResumeFile, ResumeRows
 
 
 @pytest.fixture
@@ -90,3 +90,37 @@ def test_a_file_of_another_kind_counts_as_none(content, tmp_path):
     file = ResumeFile(tmp_path, "run")
     file.path.write_bytes(content)
     assert file.load() is None
+
+
+# Rows
+
+
+def test_rows_come_back_in_order_as_far_as_no_piece_is_missing(tmp_path):
+    numbers = torch.arange(30.0).view(10, 3)
+    rows = ResumeRows(tmp_path, "set")
+    assert list(rows.load("train")) == []
+    for start, end in ((4, 6), (0, 4), (7, 10)):
+        rows.save("train", start, numbers[start:end])
+    rows.save("test", 0, numbers[:1])
+    assert torch.equal(torch.cat(list(ResumeRows(tmp_path, "set").load("train"))), numbers[:6])
+    assert list(ResumeRows(tmp_path, "other").load("train")) == []
+
+
+def test_a_damaged_piece_and_what_follows_count_as_none(tmp_path):
+    numbers = torch.arange(30.0).view(10, 3)
+    rows = ResumeRows(tmp_path, "set")
+    for start, end in ((0, 4), (4, 6), (6, 10)):
+        rows.save("train", start, numbers[start:end])
+    content = bytearray((tmp_path / "set_train_4.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "set_train_4.pt").write_bytes(content)
+    assert torch.equal(torch.cat(list(rows.load("train"))), numbers[:4])
+
+
+def test_rows_that_are_done_with_leave_those_of_others(tmp_path):
+    for name in ("set", "other"):
+        ResumeRows(tmp_path, name).save("train", 0, torch.zeros(2, 3))
+    ResumeRows(tmp_path, "set").remove()
+    assert [path.name for path in tmp_path.iterdir()] == ["other_train_0.pt"]
+    ResumeRows(None, "set").remove()
+    assert list(ResumeRows(None, "set").load("train")) == []
