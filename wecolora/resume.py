@@ -52,8 +52,8 @@ class ResumeFile:
 
 
 class ResumeRows:
-    """Rows of one recipe on one set of inputs; folder None: nothing is kept. Jobs that compute the same rows at one time
-    do each other no harm."""
+    """Rows of one recipe on one set of inputs; folder None: nothing is kept. Two jobs that compute the same rows do no
+    harm to each other."""
 
     def __init__(self, folder: str | Path | None, fingerprint: str) -> None:
         self.folder, self.fingerprint = folder, fingerprint
