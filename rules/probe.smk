@@ -2,6 +2,16 @@
 
 from functools import partial
 
+# On a cluster the jobs of a run share one submission, as far as the profile says (group-components), and take turns
+# there: one GPU serves them all, and each may have the whole of the memory. Inside, Snakemake would start all at once.
+if workflow.nodes or workflow.remote_exec:
+    workflow.register_resource("turn", 1)
+
+
+resource_scopes:
+    turn="local",
+
+
 for job, datasets in campaign.probe_jobs().items():
 
     rule:
@@ -16,10 +26,13 @@ for job, datasets in campaign.probe_jobs().items():
             features=kept(expand(f"{RUN}/features/{{dataset}}.h5", dataset=datasets, allow_missing=True)),
         log:
             f"{LOGS}/features/{{teacher}}/{{run}}/{job}.log",
+        group:
+            "{teacher}_{run}"
         params:
             recipe=partial(campaign.feature_recipe, datasets=datasets),
         resources:
             gpu=1,
+            turn=1,
         script:
             "../workflow_scripts/features.py"
 
@@ -36,9 +49,12 @@ for job, datasets in campaign.probe_jobs().items():
             circumstances=f"{RUN}/scores/circumstances_{job}.json",
         log:
             f"{LOGS}/probe/{{teacher}}/{{run}}/{job}.log",
+        group:
+            "{teacher}_{run}"
         params:
             recipe=partial(campaign.probe_recipe, datasets=datasets),
         resources:
             gpu=1,
+            turn=1,
         script:
             "../workflow_scripts/probe.py"
