@@ -47,9 +47,13 @@ GresTypes=gpu
 # More than the machine may have, so that the profile's own requests fit: the jobs of the tests are small.
 SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=256000 Gres=gpu:2 State=UNKNOWN
-PartitionName=one Nodes={host} Default=YES MaxTime=INFINITE State=UP
+# Jobs of the second partition take what those of the first have, which are requeued.
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=one Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 # A node that dies is noticed in seconds, and one that comes back is taken again.
-SlurmdTimeout=10
+SlurmdTimeout=5
 ReturnToService=2
 KillWait=5
 TaskProlog={folder}/slots.sh

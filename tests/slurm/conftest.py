@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,11 +19,13 @@ import yaml
 from tests.slurm.cluster import Cluster, ask, missing
 from tests.workflow.conftest import REPOSITORY, SMOKE, new_place
 
-# Two runs and one probe each; distillations of some ten seconds, so that a fault can strike in the middle of one.
+# Two runs and two probes each; distillations of some ten seconds, so that a fault can strike in the middle of one.
 CONFIG = copy.deepcopy(SMOKE)
-CONFIG["datasets"].pop("tags")
-CONFIG["artifacts"] = {"figure8": CONFIG["artifacts"]["figure8"]}
-CONFIG["distill"]["epochs"] = 150
+for name in ("digits", "tags"):
+    del CONFIG["datasets"][name]["job"]
+CONFIG["artifacts"] = {"table3": CONFIG["artifacts"]["table3"]}
+CONFIG["artifacts"]["table3"]["runs"]["method"] = ["weco_kd", "wecolora"]
+CONFIG["distill"]["epochs"] = 200
 # All that is overridden: the partition, and sizes, for the two cores of a test machine.
 SIZES = ["--default-resources", "slurm_partition=one", "mem_mb=16000 * attempt", "runtime=120 * attempt"]
 SIZES += ["--set-threads", "distill=1", "--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "1"]
@@ -36,16 +40,26 @@ class Campaign:
     def __post_init__(self) -> None:
         if not (self.folder / "smoke.yaml").exists():
             new_place(self.folder)
-        (self.folder / "smoke.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
+        self.write(CONFIG)
         self.root = self.folder / "results" / "smoke"
         self.log = self.folder / "snakemake.out"
 
+    def write(self, config: dict[str, Any]) -> None:
+        """The config of what starts from now on."""
+        (self.folder / "smoke.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
     def start(self, *arguments: str, profile: str = "slurm") -> subprocess.Popen[bytes]:
         """Snakemake on its way; what it says goes to ``log``."""
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+        command = [sys.executable, "-m", "tests.slurm.asking", "--snakefile", str(REPOSITORY / "Snakefile")]
         command += ["--configfile", "smoke.yaml", "--workflow-profile", str(REPOSITORY / "profiles" / profile)]
         with self.log.open("ab") as log:
-            return subprocess.Popen([*command, *arguments], cwd=self.folder, stdout=log, stderr=log)
+            return subprocess.Popen(
+                [*command, *arguments],
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            )
 
     def run(self, *arguments: str, profile: str = "slurm") -> int:
         """Snakemake to its end; its exit status."""
@@ -56,10 +70,10 @@ class Campaign:
         return self.log.read_text()
 
     def submitted(self) -> dict[str, list[str]]:
-        """The Slurm jobs of each rule, in order."""
+        """The Slurm jobs of each rule, or of each run whose data sets share one, in order."""
         jobs: dict[str, list[str]] = {}
-        for number, rule in re.findall(r"SLURM jobid (\d+) \(log: .*/rule_(\w+)/", self.said()):
-            jobs.setdefault(rule, []).append(number)
+        for number, name in re.findall(r"SLURM jobid (\d+) \(log: .*/slurm_logs/(?:rule|group)_([\w.]+)/", self.said()):
+            jobs.setdefault(name.partition("_features_")[0], []).append(number)
         return jobs
 
     def running(self, what: str) -> str | None:
@@ -83,12 +97,17 @@ class Campaign:
             if f"{self.folder}/.snakemake/scripts/" in command and f".{rule}.py" in command and run in above:
                 yield int(folder.name)
 
-    def trained(self, run: str) -> str | None:
-        """The Slurm job of a distillation that is some epochs old."""
-        log = self.root / "logs" / "distill" / "tiny" / f"{run}.log"
-        if log.exists() and "epoch 5/" in log.read_text():
+    def distilling(self, run: str, words: str) -> str | None:
+        """The Slurm job of a distillation whose log has these words by now, and no error of an attempt before."""
+        said = self.distilled(run)
+        if words in said and "ERROR" not in said:
             return self.running(f"distill_wildcards_tiny_{run}")
         return None
+
+    def distilled(self, run: str) -> str:
+        """What the last attempt of a distillation said."""
+        log = self.root / "logs" / "distill" / "tiny" / f"{run}.log"
+        return log.read_text() if log.exists() else ""
 
     def resumable(self) -> list[Path]:
         """The training states that wait for a next attempt."""

@@ -3,35 +3,79 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
+from itertools import pairwise
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.slurm.cluster import ask, wait_for
-from tests.slurm.conftest import SIZES, Campaign
+from tests.slurm.conftest import CONFIG, SIZES, Campaign
 
 RUNS = ["weco_kd_r2_a20_s0", "wecolora_r2_k4_a20_s0"]
-ON_GPU = {"cache_teacher", "distill", "features_all", "probe_all"}
+ON_GPU = {"cache_teacher", "distill", *(f"tiny_{run}" for run in RUNS)}
+
+
+def slots(cluster):
+    """The GPU slots of each Slurm job's last step, which does the work."""
+    found = {}
+    for line in (cluster.folder / "slots").read_text().splitlines():
+        job, *slot = line.split()
+        found[job] = slot
+    return found
+
+
+def span(log):
+    """When a job began and ended, in the words of its log."""
+    times = [line[:19] for line in log.read_text().splitlines() if line.startswith("20")]
+    return times[0], times[-1]
+
+
+def state(job):
+    """Of a Slurm job."""
+    return ask("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")
 
 
 def test_the_smoke_campaign_on_two_gpu_slots(cluster, undisturbed, tmp_path):
+    """And then another recipe for the probes of one data set, at a site that wants ``gres``."""
     campaign = Campaign(tmp_path)
     assert campaign.run(*SIZES) == 0, campaign.said()[-5000:]
     assert campaign.artifacts() == undisturbed.artifacts()
     assert campaign.leftovers() == []
     jobs = campaign.submitted()
     assert set(jobs) == {*ON_GPU, "prepare"}, "rules that take seconds are local"
-    slots = {}
-    for line in (cluster.folder / "slots").read_text().splitlines():
-        job, *slot = line.split()
-        slots[job] = slot  # of the job's last step, which does the work
-    for rule, numbers in jobs.items():
+    slot = slots(cluster)
+    for name, numbers in jobs.items():
         for number in numbers:
-            assert slots[number] in ([["0"], ["1"]] if rule in ON_GPU else [[]]), rule
-    assert {slots[number][0] for number in jobs["distill"]} == {"0", "1"}
+            assert slot[number] in ([["0"], ["1"]] if name in ON_GPU else [[]]), name
+    assert {slot[number][0] for number in jobs["distill"]} == {"0", "1"}
+    # A run's features and probes, two of each, share a job, one after the other.
+    assert [len(jobs[f"tiny_{run}"]) for run in RUNS] == [1, 1]
+    for run in RUNS:
+        logs = [campaign.root / f"logs/{rule}/tiny/{run}" for rule in ("features", "probe")]
+        spans = sorted(span(log) for folder in logs for log in folder.glob("*.log"))
+        assert len(spans) == 4
+        assert all(ended <= began for (_, ended), (began, _) in pairwise(spans))
+
+    before = campaign.said()
+    made = campaign.artifacts()
+    campaign.write({**CONFIG, "probe_of": {"tags": {"epochs": 4}}})
+    wanted = ["probe_tags:gpu=0", "probe_tags:gres=gpu:1"]
+    assert campaign.run(*SIZES, "--set-resources", *wanted) == 0, campaign.said()[-5000:]
+    stats = campaign.said().removeprefix(before).split("Job stats:")[1].split("total")[0]
+    assert dict(re.findall(r"^((?:prepare|cache|distill|features|probe)\w*) +(\d+)$", stats, re.M)) == {
+        "probe_tags": "2"
+    }
+    again = [jobs for jobs in campaign.submitted().items() if jobs[0] not in {*ON_GPU, "prepare"}]
+    assert {slots(cluster)[number][0] for _, numbers in again for number in numbers} == {"0", "1"}
+    changed = {name for name, content in campaign.artifacts().items() if content != made[name]}
+    scores = {f"runs/tiny/{run}/scores/tags.json" for run in RUNS}
+    assert {name for name in changed if name.startswith("runs/")} == scores
 
 
 def test_a_disturbed_campaign_gives_the_same_bytes(cluster, undisturbed, tmp_path):
@@ -42,7 +86,7 @@ def test_a_disturbed_campaign_gives_the_same_bytes(cluster, undisturbed, tmp_pat
         os.kill(campaign.process("distill", "wecolora_r2"), signal.SIGSTOP)
         ask("scontrol", "update", f"JobId={job}", "EndTime=now+1")
 
-    def lose_the_node(job):
+    def lose_the_node(process):
         cluster.crash()
         wait_for("the node is gone", lambda: ask("sinfo", "--noheader", "--format=%T").startswith("down"), 60)
         cluster.start("slurmd")
@@ -50,22 +94,43 @@ def test_a_disturbed_campaign_gives_the_same_bytes(cluster, undisturbed, tmp_pat
     def kill(process):
         os.kill(process, signal.SIGKILL)
 
+    def kill_the_probe(job):
+        """All that its job has made is lost with it."""
+        kill(process("probe", RUNS[0]))
+        wait_for("the end of its job", lambda: state(job) == "FAILED")
+
+    def take_the_gpus(job):
+        """For a job that may: it preempts those that have them."""
+        sbatch = ["sbatch", "--parsable", "--partition=urgent", "--gpus=2", "--mem=100", "--wrap", "sleep 1"]
+        urgent = ask(*sbatch, f"--output={tmp_path}/urgent.out")
+        wait_for("the urgent job", lambda: state(urgent) == "COMPLETED")
+
+    def preempt(job):
+        """It is started again by Slurm, under its number."""
+        take_the_gpus(job)
+        assert "Restarts=1" in ask("scontrol", "show", "job", job)
+
+    def preempt_with_grace(job):
+        """A job that ends within the time that it is given has failed, for Slurm; Snakemake submits it again."""
+        ask("scontrol", "update", "partition=one", "GraceTime=20")
+        take_the_gpus(job)
+        ask("scontrol", "update", "partition=one", "GraceTime=0")
+        assert state(job) == "FAILED"
+
+    distilling, running, process = campaign.distilling, campaign.running, campaign.process
     # What strikes whom: the first job, or process, that is found gets it.
     faults = {
-        "scancel": (lambda: campaign.running("prepare_wildcards_photos"), lambda job: ask("scancel", job)),
-        "kill a shard": (lambda: campaign.process("cache_teacher"), kill),
-        "SIGTERM": (lambda: campaign.trained("weco_kd_r2_a20_s0"), lambda job: ask("scancel", "--signal=TERM", job)),
-        "time limit": (lambda: campaign.trained("wecolora_r2_k4_a20_s0"), run_out_of_time),
-        "controller": (lambda: campaign.process("features", "weco_kd"), lambda process: cluster.restart("slurmctld")),
-        "kill a probe": (
-            lambda: campaign.process("probe", "weco_kd"),
-            kill,
+        "scancel": (lambda: running("prepare_wildcards_photos"), lambda job: ask("scancel", job)),
+        "kill a shard": (lambda: process("cache_teacher"), kill),
+        "preemption": (lambda: distilling(RUNS[0], "epoch 5/"), preempt),
+        "preemption with grace": (lambda: distilling(RUNS[0], "resumed after"), preempt_with_grace),
+        "time limit": (
+            lambda: "preemption with grace" not in faults and distilling(RUNS[1], "resumed after"),
+            run_out_of_time,
         ),
-        "node": (lambda: campaign.running("features_all_wildcards_tiny_wecolora"), lose_the_node),
-        "preemption": (
-            lambda: campaign.process("probe", "wecolora_r2") and campaign.running("probe_all_wildcards_tiny_wecolora"),
-            lambda job: ask("scontrol", "requeue", job),
-        ),
+        "controller": (lambda: process("features", RUNS[0]), lambda process: cluster.restart("slurmctld")),
+        "kill a probe": (lambda: process("probe", RUNS[0]) and running(f"tiny_{RUNS[0]}"), kill_the_probe),
+        "node": (lambda: process("features", RUNS[1]) or process("probe", RUNS[1]), lose_the_node),
     }
     snakemake = campaign.start(*SIZES)
     try:
@@ -82,8 +147,7 @@ def test_a_disturbed_campaign_gives_the_same_bytes(cluster, undisturbed, tmp_pat
     assert "TIMEOUT" in campaign.said()
     assert campaign.artifacts() == undisturbed.artifacts()
     assert campaign.leftovers() == []
-    # The run that was stopped for good; the other may have ended before its signal came.
-    assert "resumed after epoch" in (campaign.root / "logs/distill/tiny/wecolora_r2_k4_a20_s0.log").read_text()
+    assert all("resumed after epoch" in campaign.distilled(run) for run in RUNS)
 
 
 @pytest.fixture
@@ -120,7 +184,7 @@ def test_two_jobs_on_one_output_after_snakemake_was_killed(cluster, copied, undi
     student.unlink()
     target = str(student.relative_to(copied.folder))
     first = copied.start(target, *SIZES)
-    wait_for("some epochs", lambda: copied.trained(run), 300)
+    wait_for("some epochs", lambda: copied.distilling(run, "epoch 5/"), 300)
     orphan = copied.process("distill")
     os.kill(orphan, signal.SIGSTOP)
     first.kill()
@@ -133,4 +197,29 @@ def test_two_jobs_on_one_output_after_snakemake_was_killed(cluster, copied, undi
     assert second.wait() == 0, copied.said()[-5000:]
     wait_for("the end of the first job", lambda: not ask("squeue", "--noheader"), 300)
     assert copied.artifacts() == undisturbed.artifacts()
+    assert copied.leftovers() == []
+
+
+def test_two_gpus_distil_one_student_and_are_stopped(cluster, copied, undisturbed):
+    """Two pretended ones: the processes run on cores and talk by gloo."""
+    run = RUNS[1]
+    student = copied.root / f"runs/tiny/{run}/student.safetensors"
+    alone = load_file(student)
+    student.unlink()
+    (copied.root / f"logs/distill/tiny/{run}.log").unlink()
+    wanted = ["--set-resources", "distill:gpu=2", "distill:nodes=1"]
+    snakemake = copied.start(str(student.relative_to(copied.folder)), *SIZES, *wanted)
+    wait_for("some epochs", lambda: copied.distilling(run, "epoch 5/"), 120)
+    assert "2 processes" in copied.distilled(run)
+    job = copied.running("distill")
+    ask("scancel", "--signal=TERM", job)
+    wait_for("the end of the first attempt", lambda: state(job) == "FAILED")
+    assert "and saved" in copied.distilled(run)
+    assert snakemake.wait() == 0, copied.said()[-5000:]
+    assert "resumed after epoch" in copied.distilled(run)
+    assert [slots(cluster)[job] for job in copied.submitted()["distill"][-2:]] == [["0,1"], ["0,1"]]
+    together = load_file(student)
+    assert together.keys() == alone.keys()
+    apart = torch.cat([(together[name] - alone[name]).flatten() for name in alone])
+    assert apart.norm() < 0.01 * torch.cat([tensor.flatten() for tensor in alone.values()]).norm()
     assert copied.leftovers() == []
