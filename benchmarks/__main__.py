@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks import decode, probes, reads, steps
 from benchmarks.common import Setting
-from wecolora import runtime
+from wecolora import hardware
 
 WIDTH = 100
 BENCHMARKS = {"steps": steps, "reads": reads, "probes": probes, "decode": decode}
@@ -29,7 +29,7 @@ def main() -> None:
     unknown = [name for name in arguments.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"{', '.join(unknown)}: no such benchmark; choose from {', '.join(BENCHMARKS)}.")
-    device = runtime.device(torch.get_num_threads())
+    device = hardware.device(torch.get_num_threads())
     machine = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     console, started = Console(width=WIDTH), time.perf_counter()
     console.print(f"ViT-B/16 at 224 px on {machine}; load average {os.getloadavg()[0]:.1f} before the start.")

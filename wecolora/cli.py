@@ -34,14 +34,14 @@ def _campaign(arguments: argparse.Namespace) -> Campaign:
 
 def plan(arguments: argparse.Namespace) -> None:
     """Print what a campaign takes."""
-    from wecolora import plan, runtime  # torch
+    from wecolora import hardware, plan  # torch
 
     campaign = _campaign(arguments)
     if arguments.tflops is not None and not arguments.tflops > 0:
         raise BadInput(f"--tflops: {arguments.tflops:g} is no rate; give a number above 0.")
     tflops, rate = arguments.tflops, "as given" if arguments.tflops else "a guess for an RTX 3090"
     if arguments.measure:
-        device = runtime.device(threads=os.cpu_count() or 1)
+        device = hardware.device(threads=os.cpu_count() or 1)
         teacher = next(iter(campaign.config.teachers.values()))
         tflops, rate = plan.measured_tflops(teacher.architecture, device), f"measured here, {teacher.label} on {device}"
     plan.show(plan.make_plan(campaign), campaign.config.name, tflops or plan.TFLOPS, rate, Console())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -35,6 +36,7 @@ class Decoder:
             multiprocessing_context="fork" if workers else None,
             generator=torch.Generator(),  # else each use draws from the global one, on which a student depends
             persistent_workers=workers > 0,
+            worker_init_fn=_deaf,
         )
 
     def __call__(self, batches: Iterable[Sequence[Any]]) -> Iterator[Tensor]:
@@ -53,6 +55,12 @@ class Decoder:
             if isinstance(batch, BadInput):
                 raise batch
             yield batch
+
+
+def _deaf(worker: int) -> None:
+    """A scheduler sends SIGTERM to every process of a job, and the step that is under way needs its images. A worker
+    ends with its loader, or with the process that started it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _shut_down(running: Any, process: int) -> None:

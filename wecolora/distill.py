@@ -78,13 +78,13 @@ def distill(
         log(f"{unused} of {images} images an epoch, others each time, fill no batch and are left out")
     history: list[dict[str, Any]] = []
     tally = Tally()
-    saved = resume.load()
+    saved = team.firsts(resume.load() if team.rank == 0 else None)  # whatever becomes of the file meanwhile
     if saved is not None:
         with torch.no_grad():
             for name, parameter in trainable.items():
                 parameter.copy_(saved["trainable"][name])
         optimiser.load_state_dict(saved["optimiser"])
-        history, tally = saved["history"], Tally(**saved["tally"])
+        history, tally = saved["history"], Tally(**saved.get("tally", {}))  # none: before epochs were cut
         log(f"resumed after epoch {len(history)} and {tally.batches} of {used} micro-batches of the next")
 
     def save() -> None:
@@ -96,8 +96,9 @@ def distill(
         started = saved_at = time.monotonic()
         done_before = tally.batches
         for _ in updates(objective, optimiser, source, images, windows, epoch, tally, labels, device):
-            if team.any(stopping(), device):
+            if team.any(stopping()):
                 save()
+                team.any(True)  # torchrun kills the first soon after the others have ended
                 raise Stopped(f"epoch {epoch + 1}, {tally.batches} of {used} micro-batches")
             if time.monotonic() - saved_at > SAVE_SECONDS:
                 save()

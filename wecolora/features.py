@@ -53,7 +53,9 @@ def write_features(
     if not index.classes:
         raise BadInput(f"data set {index.name}: has no labels to probe; use it as the corpus only.")
     decoder = Decoder(partial(index.crop, size=size), workers, device)
-    with atomic_write(path, 4 * width * len(index.ids)) as temporary, h5py.File(temporary, "w") as file:
+    # What is saved on the way takes as much again.
+    size = 4 * width * len(index.ids) * (2 if len(index.ids) > SAVED_ROWS else 1)
+    with atomic_write(path, size) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(dataset=index.name, weights_sha256=weights_sha256)
         # No attribute, which holds 64 KiB at most: some data sets have thousands of classes.
         file.create_dataset("classes", data=index.classes, dtype=h5py.string_dtype())
@@ -88,9 +90,10 @@ def write_features(
                 if stop or start - saved[split] >= SAVED_ROWS:
                     done[split] = start
                     for name in done if stop else [split]:
-                        fresh = file[name]["features"][saved[name] : done[name]]
-                        resume.save(name, saved[name], torch.from_numpy(fresh))
-                        saved[name] = done[name]
+                        if saved[name] < done[name]:
+                            fresh = file[name]["features"][saved[name] : done[name]]
+                            resume.save(name, saved[name], torch.from_numpy(fresh))
+                            saved[name] = done[name]
                 if stop:
                     raise Stopped(f"{start} of {len(positions)} {split} images of {index.name}")
             done[split] = start

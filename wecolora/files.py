@@ -70,9 +70,13 @@ def read_json(path: str | Path, keys: Iterable[str], purpose: str) -> Any:
 
 def remove_leftovers(folder: str | Path) -> None:
     """Remove the temporary files that killed writers left below a folder: those of processes of this host that are
-    gone, and those of other hosts to which nothing was written for an hour."""
+    gone, and those of other hosts to which nothing was written for an hour; and of what killed jobs saved to go on
+    with, what nobody has come back for in a month."""
     for path in Path(folder).rglob(".*.part"):
         if _is_abandoned(path):
+            path.unlink(missing_ok=True)
+    for path in Path(folder).glob(".resume/*.pt"):
+        if time.time() - path.stat().st_mtime > 30 * 86400:
             path.unlink(missing_ok=True)
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,8 +34,9 @@ class Team:
         """The rows, (n, ...), of everybody's parts, (n / size, ...)."""
         if self.size == 1:
             return part
+        part = part.contiguous()
         parts = [torch.empty_like(part) for _ in range(self.size)]
-        dist.all_gather(parts, part.contiguous())
+        dist.all_gather(parts, part)
         return torch.cat(parts)
 
     def mean(self, value: Tensor) -> Tensor:
@@ -54,21 +56,36 @@ class Team:
         for gradient, mean in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
-    def any(self, flag: bool, device: str) -> bool:
-        """Whether it is true for one of them."""
-        return flag if self.size == 1 else bool(self.mean(torch.tensor(float(flag), device=device)) > 0)
+    def any(self, flag: bool) -> bool:
+        """Whether it is true for one of them. Nobody goes on before all have asked."""
+        return flag if self.size == 1 else bool(self.mean(torch.tensor(float(flag))) > 0)
+
+    def firsts(self, value: Any) -> Any:
+        """What the first of them has."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+        return box[0]
 
 
 def gpus(resources: Mapping[str, Any]) -> int:
-    """How many a job asks for, as ``gpu`` or, at sites that want it so, as ``gres`` (gpu:2, gpu:a100:2)."""
-    count = resources.get("gpu") or str(resources.get("gres", "")).rpartition(":")[2]
-    return int(count or 1)
+    """How many a job asks for, as ``gpu`` or, at sites that want it so, as ``gres`` (gpu:2, gpu:a100:2,ssd:1)."""
+    if count := resources.get("gpu"):
+        return int(count)
+    for wanted in str(resources.get("gres", "")).split(","):
+        name, *details = wanted.partition("(")[0].split(":")
+        if name == "gpu" and details and details[-1].isdigit():
+            return int(details[-1])
+    return 1
 
 
-def spread(processes: int) -> None:
-    """Go on as torchrun's ``processes`` processes of this very script, where more than one is asked for. Returns in
-    each of them, and not in the one that calls it first."""
+def spread(processes: int, log: str) -> None:
+    """Go on as torchrun's ``processes`` processes of this very script, where more than one is asked for, with one log.
+    Returns in each of them, and not in the one that calls it first."""
     if processes > 1 and not runtime.by_torchrun():
+        Path(log).parent.mkdir(parents=True, exist_ok=True)
+        Path(log).write_bytes(b"")
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         os.execv(sys.executable, [sys.executable, *torchrun, *sys.argv])
 
@@ -89,6 +106,6 @@ def joined() -> Iterator[Team]:
                 "has (--set-resources distill:gpu=N)."
             )
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if on_gpus else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
     yield Team(dist.get_rank(), size)
     dist.destroy_process_group()  # not after an error: it would wait for the others, which torchrun ends

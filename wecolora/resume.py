@@ -66,7 +66,8 @@ class ResumeRows:
             start += len(saved["rows"])
 
     def save(self, part: str, start: int, rows: Tensor) -> None:
-        """Keep these rows, (n, ...), the first of which is row ``start`` of its part."""
+        """Keep these rows, (n, ...) with n > 0, the first of which is row ``start`` of its part."""
+        assert len(rows)
         self._piece(part, start).save({"rows": rows})
 
     def remove(self) -> None:

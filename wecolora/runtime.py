@@ -1,4 +1,4 @@
-"""What every job does first: its log, its device, its threads; and what it records of itself."""
+"""What every job does first, its log; how SIGTERM ends it; and what it records of itself."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import json
 import logging
 import os
 import platform
-import re
 import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +22,6 @@ from wecolora.files import atomic_write, unwritable
 
 log = logging.getLogger("wecolora")
 STAMP = "%Y-%m-%d %H:%M:%S"  # of a log's lines
-NOT_DETERMINISTIC = r"(?s).*(does not have a deterministic|non-deterministic|not deterministic)"  # torch's warnings
-_not_deterministic: set[str] = set()  # the operations that they were about
 
 
 @contextmanager
@@ -39,7 +34,7 @@ def job(path: str | None, recipe: str = "") -> Iterator[None]:
     if path:
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            if first:
+            if not by_torchrun():  # else it was emptied before its processes started
                 Path(path).write_bytes(b"")
             handlers.append(_LogFile(path, mode="a"))
         except OSError as error:
@@ -59,7 +54,8 @@ def job(path: str | None, recipe: str = "") -> Iterator[None]:
         log.error("ERROR: %s", error)
         sys.exit(1)
     except Stopped as error:
-        log.error("ERROR: stopped by SIGTERM, and saved: %s", error)
+        if first:
+            log.error("ERROR: stopped by SIGTERM, and saved: %s", error)
         sys.exit(128 + signal.SIGTERM)
     except Exception:
         log.exception("ERROR: unexpected")
@@ -101,62 +97,6 @@ def stop_deferred() -> Iterator[Callable[[], bool]]:
 def by_torchrun() -> bool:
     """Whether torchrun started this process, as one of several."""
     return "TORCHELASTIC_RUN_ID" in os.environ
-
-
-def device(threads: int) -> str:
-    """The device of this job, with its number of CPU threads set; on a GPU, deterministic algorithms where torch has
-    them. A GPU that was given to the job and cannot be used is told."""
-    import torch
-
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    if torch.cuda.is_available():
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which makes matrix products deterministic
-        deterministic()
-        return "cuda"
-    if given := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        log.warning("WARNING: the job was given GPU %s, but torch finds none: it runs on the CPU.", given)
-    return "cpu"
-
-
-def deterministic() -> None:
-    """Have torch take deterministic algorithms, and warn where it has none; `environment` tells of what it warned."""
-    import torch
-
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    warnings.filterwarnings("always", message=NOT_DETERMINISTIC)
-    shown = warnings.showwarning
-
-    def note(message: Any, *where: Any, **others: Any) -> None:
-        if re.match(NOT_DETERMINISTIC, str(message)):
-            _not_deterministic.add(re.split(r" does not | defaults to |[.\n]", str(message))[0])
-        else:
-            shown(message, *where, **others)
-
-    warnings.showwarning = note
-
-
-def environment(device_name: str, processes: int = 1) -> dict[str, Any]:
-    """What a number may depend on besides its recipe; the same on every run of one installation. On a GPU, by the end
-    of a job, also the operations that it used and that have no deterministic algorithm."""
-    packages = ("wecolora", "torch", "timm", "numpy", "pillow")
-    kind = platform.machine()
-    if device_name == "cuda":
-        import torch
-
-        kind = torch.cuda.get_device_name()
-    found: dict[str, Any] = {
-        "python": platform.python_version(),
-        "device": kind,
-        **{name: version(name) for name in packages},
-    }
-    if processes > 1:
-        found["processes"] = processes
-    if _not_deterministic:
-        found["not deterministic"] = ", ".join(sorted(_not_deterministic))
-    return found
 
 
 def circumstances(started: float) -> dict[str, Any]:

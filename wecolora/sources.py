@@ -87,8 +87,15 @@ def _one_view(index: Index, seed: int, size: int, wanted: tuple[int, int]) -> np
 def prefetched(source: Source, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches in order, the next one read while the caller works on the last."""
     coming = source.batches(batches, view)
-    with ThreadPoolExecutor(1) as pool:
+    gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+    with ThreadPoolExecutor(1, initializer=_on, initargs=(gpu,)) as pool:
         waiting = pool.submit(next, coming, None)
         while (batch := waiting.result()) is not None:
             waiting = pool.submit(next, coming, None)
             yield batch
+
+
+def _on(gpu: int | None) -> None:
+    """A new thread starts on the first GPU, whichever this process has."""
+    if gpu is not None:
+        torch.cuda.set_device(gpu)

@@ -1,6 +1,6 @@
 """Rule cache_teacher: one shard of a teacher's cache."""
 
-from wecolora import runtime, vit
+from wecolora import hardware, runtime, vit
 from wecolora.cache import write_shard
 from wecolora.images import read_index
 from wecolora.progress import Progress
@@ -20,7 +20,7 @@ def main(*, index, subset, weights, cache, recipe, threads):
         vit.load(wanted.architecture.model_dump(), weights),
         vit.sha256(weights),
         wanted,
-        device=runtime.device(threads),
+        device=hardware.device(threads),
         progress=Progress(rows.stop - rows.start, "images"),
         workers=threads - 1,
     )

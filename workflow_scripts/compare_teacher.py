@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from wecolora import runtime, vit
+from wecolora import hardware, runtime, vit
 from wecolora.images import read_index
 from wecolora.probe import targets, train_probe
 from wecolora.recipes import CompareRecipe
@@ -13,7 +13,7 @@ from wecolora.recipes import CompareRecipe
 
 def main(*, weights, about, indexes, card, recipe, threads):
     wanted = CompareRecipe.model_validate_json(recipe)
-    runtime.device(threads)
+    hardware.device(threads)
     architecture = wanted.architecture.model_dump()
     torch.manual_seed(0)
     models = {"trained": vit.load(architecture, weights), "untrained": vit.build(architecture).eval()}

@@ -1,6 +1,6 @@
 """Rule computation: the computation study."""
 
-from wecolora import runtime
+from wecolora import hardware, runtime
 from wecolora.computation import write_counts, write_speed
 from wecolora.recipes import ComputationRecipe
 
@@ -8,7 +8,7 @@ from wecolora.recipes import ComputationRecipe
 def main(*, csv, markdown, speed, recipe, threads):
     wanted = ComputationRecipe.model_validate_json(recipe)
     write_counts(wanted, csv, markdown)
-    write_speed(wanted, speed, runtime.device(threads), runtime.log.info)
+    write_speed(wanted, speed, hardware.device(threads), runtime.log.info)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from wecolora import parallel, runtime, vit
+from wecolora import hardware, parallel, runtime, vit
 from wecolora.cache import CacheReader
 from wecolora.distill import distill
 from wecolora.images import read_index
@@ -19,7 +19,7 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
     started = time.time()
     wanted = DistillRecipe.model_validate_json(recipe)
     threads = max(1, threads // team.size)
-    device = runtime.device(threads)
+    device = hardware.device(threads)
     architecture = wanted.architecture.model_dump()
     teacher, sha256 = vit.load(architecture, weights, head=True), vit.sha256(weights)
     method = METHODS[wanted.method]
@@ -57,7 +57,7 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
         "teacher_sha256": sha256,
         "images": images,
         "history": history,
-        "environment": runtime.environment(device, team.size),
+        "environment": hardware.environment(device, team.size),
     }
     vit.save_weights(model, student, facts)
     happened = runtime.circumstances(started)
@@ -67,7 +67,7 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
 
 
 if __name__ == "__main__":
-    parallel.spread(parallel.gpus(snakemake.resources))
+    parallel.spread(parallel.gpus(snakemake.resources), snakemake.log[0])
     with runtime.job(snakemake.log[0], snakemake.params.recipe), parallel.joined() as team:
         main(
             index=snakemake.input.index,

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from wecolora import runtime, vit
+from wecolora import hardware, runtime, vit
 from wecolora.features import write_features
 from wecolora.images import read_index
 from wecolora.progress import Progress
@@ -12,7 +12,7 @@ from wecolora.resume import ResumeRows
 
 def main(*, student, indexes, features, resume, recipe, threads):
     wanted = FeatureRecipe.model_validate_json(recipe)
-    device = runtime.device(threads)
+    device = hardware.device(threads)
     architecture = wanted.architecture
     model = vit.load_student(architecture.model_dump(), student).to(device)
     sha256 = vit.sha256(student)
@@ -21,12 +21,14 @@ def main(*, student, indexes, features, resume, recipe, threads):
         inputs = vit.normalise(pixels.to(device, non_blocking=True), statistics.mean, statistics.std)
         return vit.pooled(model, inputs)
 
-    for source, path in zip(indexes, features, strict=True):
-        index = read_index(source)
-        statistics = wanted.statistics[index.name]
-        alone = wanted.model_copy(update={"statistics": {index.name: statistics}}).canonical()
-        rows = ResumeRows(resume, runtime.fingerprint(alone, sha256, vit.sha256(source)))
-        with runtime.stop_deferred() as stopping:
+    kept = []
+    with runtime.stop_deferred() as stopping:
+        for source, path in zip(indexes, features, strict=True):
+            index = read_index(source)
+            statistics = wanted.statistics[index.name]
+            alone = wanted.model_copy(update={"statistics": {index.name: statistics}}).canonical()
+            kind = hardware.environment(device)["device"]
+            kept.append(ResumeRows(resume, runtime.fingerprint(alone, sha256, vit.sha256(source), kind)))
             write_features(
                 path,
                 partial(forward, statistics=statistics),
@@ -37,11 +39,13 @@ def main(*, student, indexes, features, resume, recipe, threads):
                 device,
                 workers=threads - 1,
                 progress=Progress,
-                resume=rows,
+                resume=kept[-1],
                 stopping=stopping,
             )
+            runtime.log.info("wrote %s", path)
+    # Not before all are there: of a job that ends early nothing else stays.
+    for rows in kept:
         rows.remove()
-        runtime.log.info("wrote %s", path)
 
 
 if __name__ == "__main__":

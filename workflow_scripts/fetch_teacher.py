@@ -2,14 +2,14 @@
 
 import timm
 
-from wecolora import runtime, vit
+from wecolora import hardware, runtime, vit
 from wecolora.fetch import download, fetched
 from wecolora.recipes import FetchRecipe
 
 
 def main(*, source, weights, recipe, threads):
     wanted = FetchRecipe.model_validate_json(recipe)
-    runtime.device(threads)
+    hardware.device(threads)
     path = source[0] if source else download(wanted.timm)
     sha256 = vit.sha256(path)
     runtime.log.info("%s: from %s, sha256 %s", wanted.timm, path, sha256)

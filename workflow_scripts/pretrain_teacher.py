@@ -2,7 +2,7 @@
 
 import torch
 
-from wecolora import runtime
+from wecolora import hardware, runtime
 from wecolora.images import read_index
 from wecolora.pretrain import pretrain
 from wecolora.recipes import PretrainRecipe
@@ -10,7 +10,7 @@ from wecolora.vit import save_weights
 
 
 def main(*, index, weights, recipe, threads):
-    runtime.device(threads)  # trained on the CPU, so that anyone can repeat it
+    hardware.device(threads)  # trained on the CPU, so that anyone can repeat it
     wanted = PretrainRecipe.model_validate_json(recipe)
     data = read_index(index)
     rows = data.rows("train")
@@ -21,7 +21,7 @@ def main(*, index, weights, recipe, threads):
     about = {
         "recipe": wanted.model_dump(mode="json"),
         "pixels_digest": data.pixels_digest,  # of the images that it was trained on, as their index says
-        "environment": runtime.environment("cpu"),
+        "environment": hardware.environment("cpu"),
     }
     save_weights(model, weights, about, dtype=torch.float16)
 

@@ -4,7 +4,7 @@ import dataclasses
 import time
 from typing import Any
 
-from wecolora import runtime
+from wecolora import hardware, runtime
 from wecolora.features import read_features
 from wecolora.files import read_json
 from wecolora.grid import RunSpec
@@ -19,7 +19,7 @@ STAGES = ("prepare", "subset", "cache_teacher", "distill", "features", "probe")
 def main(*, about, features, scores, circumstances, recipe, run, threads):
     started = time.time()
     wanted = ProbeJob.model_validate_json(recipe)
-    device = runtime.device(threads)
+    device = hardware.device(threads)
     # A teacher that is probed as it is has no distillation to tell of.
     student: dict[str, Any] = {"recipe": None, "history": [], "teacher_sha256": None, "environment": None}
     if about:
@@ -56,7 +56,7 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
                 "student_sha256": sha256,
                 "teacher_sha256": student["teacher_sha256"] or sha256,
                 "revisions": {stage: REVISIONS[stage] for stage in STAGES},
-                "environment": runtime.environment(device),
+                "environment": hardware.environment(device),
                 "student_environment": student["environment"],
             },
         )

@@ -2,7 +2,7 @@
 
 import torch
 
-from wecolora import runtime, vit
+from wecolora import hardware, runtime, vit
 from wecolora.images import read_index
 from wecolora.methods import METHODS
 from wecolora.recipes import ArtifactRecipe, FeatureRecipe
@@ -11,7 +11,7 @@ from wecolora.rollout import CANDIDATES, attentions, clearest, rollout, write_ro
 
 def main(*, students, index, csv, png, pdf, recipe, sight, threads):
     wanted, seen = ArtifactRecipe.model_validate_json(recipe), FeatureRecipe.model_validate_json(sight)
-    runtime.device(threads)
+    hardware.device(threads)
     data = read_index(index)
     candidates = data.examples("test", max(CANDIDATES, wanted.images))
     pixels = data.pixels(candidates, seen.architecture.img_size)

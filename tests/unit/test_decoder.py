@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -135,3 +137,36 @@ def test_a_broken_image_ends_a_shard_with_its_name(array_index, tiny_teacher, re
     with pytest.raises(BadInput, match=r"broken\.png \(data set coarse\): cannot be read as an image"):
         write_shard(tmp_path / "a.h5", array_index, range(9), tiny_teacher, "sha", recipe, batch=2, workers=workers)
     assert not (tmp_path / "a.h5").exists()
+
+
+TERMINATED = """
+import os, signal, time
+import numpy as np
+from wecolora import runtime
+from wecolora.decoder import Decoder
+from wecolora.errors import Stopped
+
+def decode(item):
+    time.sleep(0.01)
+    return np.full((2, 2, 3), item, np.uint8)
+
+with runtime.job(None), runtime.stop_deferred() as stopping:
+    for number, batch in enumerate(Decoder(decode, 2)([number] * 4 for number in range(60))):
+        if number == 3:
+            os.killpg(0, signal.SIGTERM)
+        if number == 20 and stopping():
+            raise Stopped(f"batch {batch.unique().tolist()}")
+"""
+
+
+def test_a_scheduler_that_ends_every_process_at_once_does_not_end_the_step_under_way():
+    ended = subprocess.run(
+        [sys.executable, "-c", TERMINATED],
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 143, ended.stderr
+    assert "stopped by SIGTERM, and saved: batch [20]" in ended.stderr and "Traceback" not in ended.stderr

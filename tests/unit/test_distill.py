@@ -417,6 +417,20 @@ def test_a_run_told_to_stop_goes_on_after_the_update_at_which_it_stopped(
     assert made == calls  # a batch that was read ahead when it stopped is read again; none is trained on twice
 
 
+def test_a_state_from_before_epochs_were_cut_is_one_of_their_ends(
+    tiny_teacher, online_source, distill_recipe, tmp_path
+):
+    recipe, state = distill_recipe(), ResumeFile(tmp_path, "run")
+    whole, whole_history = distill(tiny_teacher, online_source, IMAGES, recipe)
+    with pytest.raises(Killed):
+        distill(tiny_teacher, online_source, IMAGES, recipe, resume=state, log=killer("epoch 2/3"))
+    saved = state.load()
+    del saved["tally"]
+    state.save(saved)
+    resumed, history = distill(tiny_teacher, online_source, IMAGES, recipe, resume=state)
+    assert same(resumed, whole) and history == whole_history
+
+
 def test_a_long_epoch_is_saved_in_its_middle(tiny_teacher, online_source, distill_recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SAVE_SECONDS", 0)
     recipe, state = distill_recipe(epochs=2), ResumeFile(tmp_path, "run")

@@ -1,6 +1,8 @@
 """Features: one row an image, equal to the model's own, and files that are refused."""
 
+import contextlib
 import dataclasses
+import signal
 from functools import partial
 
 import h5py
@@ -12,8 +14,10 @@ from wecolora import features, vit
 from wecolora.decoder import Decoder
 from wecolora.errors import BadInput, Stopped
 from wecolora.features import extract, read_features, write_features
-from wecolora.images import Index
+from wecolora.images import Index, write_index
+from wecolora.recipes import FeatureRecipe
 from wecolora.resume import ResumeRows
+from workflow_scripts import features as job
 
 MEAN, STD = (0.5, 0.4, 0.6), (0.25, 0.3, 0.2)
 
@@ -81,6 +85,7 @@ def many(index):
         labels=[[number % 3] for number in range(1100)],
         split=splits,
         sizes=[0] * 1100,
+        digests=[""] * 1100,
     )
 
 
@@ -107,6 +112,22 @@ def test_an_extraction_that_is_told_to_stop_goes_on_where_it_was(many, forward, 
     assert (tmp_path / "f.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
     resume.remove()
     assert not list((tmp_path / "resume").iterdir())
+
+
+def test_an_extraction_that_is_stopped_again_and_again_comes_to_its_end(many, forward, tmp_path):
+    """After each batch: also where one split is saved to its end and the other goes on."""
+    write_features(tmp_path / "whole.h5", forward, many, 16, 32, "digest")
+    resume, stops = ResumeRows(tmp_path, "set"), 0
+    while not (tmp_path / "f.h5").exists():
+        told = iter([True])  # and whoever asks again fails
+        with contextlib.suppress(Stopped):
+            write_features(
+                tmp_path / "f.h5", forward, many, 16, 32, "digest", resume=resume, stopping=lambda told=told: next(told)
+            )
+            break
+        stops += 1
+    assert stops == 6
+    assert (tmp_path / "f.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 
 def test_a_killed_extraction_loses_no_more_than_what_was_not_yet_saved(many, forward, tmp_path, monkeypatch):
@@ -193,3 +214,46 @@ def test_a_truncated_missing_or_other_file_is_refused_by_name(index, forward, tm
         file.create_group("train")
     with pytest.raises(BadInput, match=f"{path}: is no whole file of features"):
         read_features(path)
+
+
+# The job
+
+
+def test_of_a_job_that_is_stopped_between_two_data_sets_nothing_is_forgotten(
+    many, tiny_teacher, tiny_architecture, tmp_path, monkeypatch
+):
+    """Its outputs are deleted by whoever started it: both sets have to come from what it saved."""
+    indexes = []
+    for name in ("one", "two"):
+        write_index(dataclasses.replace(many, name=name), tmp_path / f"{name}.parquet")
+        indexes.append(str(tmp_path / f"{name}.parquet"))
+    vit.save_weights(tiny_teacher, tmp_path / "student.safetensors", {})
+    statistics = {name: {"mean": MEAN, "std": STD} for name in ("one", "two")}
+    recipe = FeatureRecipe(architecture=tiny_architecture, statistics=statistics, revision=1).canonical()
+
+    def run(where, resume):
+        paths = [str(tmp_path / where / f"{name}.h5") for name in ("one", "two")]
+        (tmp_path / where).mkdir(exist_ok=True)
+        arguments = {"student": str(tmp_path / "student.safetensors"), "indexes": indexes, "features": paths}
+        job.main(**arguments, resume=resume and str(tmp_path / resume), recipe=recipe, threads=1)
+        return [(tmp_path / where / f"{name}.h5").read_bytes() for name in ("one", "two")]
+
+    whole = run("whole", None)
+    monkeypatch.setattr(features, "SAVED_ROWS", 256)
+    real, seen = features.extract, []
+
+    def ended(*arguments):
+        """SIGTERM in the first batch of the second set."""
+        for part in real(*arguments):
+            seen.append(len(part))
+            if len(seen) == 7:
+                signal.raise_signal(signal.SIGTERM)
+            yield part
+
+    monkeypatch.setattr(features, "extract", ended)
+    with pytest.raises(Stopped, match="256 of 800 train images of two"):
+        run("stopped", "resume")
+    assert run("again", "resume") == whole
+    # 44 and 32: the ends of the first set's splits, too short to be saved on the way.
+    assert seen[7:] == [32, 44, 256, 256, 32, 256, 44]
+    assert not list((tmp_path / "resume").iterdir())

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -152,6 +153,15 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
         assert len(names(folder)) == 4
         remove_leftovers(tmp_path)
     assert names(folder) == [".b.txt.12@elsewhere.part", "a.txt"]
+
+
+def test_what_nobody_came_back_for_in_a_month_is_removed(tmp_path):
+    (tmp_path / ".resume").mkdir()
+    for name, days in {"now.pt": 0, "queued.pt": 29, "forgotten.pt": 31}.items():
+        (tmp_path / ".resume" / name).write_text("a state")
+        os.utime(tmp_path / ".resume" / name, (time.time() - days * 86400,) * 2)
+    remove_leftovers(tmp_path)
+    assert names(tmp_path / ".resume") == ["now.pt", "queued.pt"]
 
 
 # What a folder holds
