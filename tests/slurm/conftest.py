@@ -25,7 +25,7 @@ for name in ("digits", "tags"):
     del CONFIG["datasets"][name]["job"]
 CONFIG["artifacts"] = {"table3": CONFIG["artifacts"]["table3"]}
 CONFIG["artifacts"]["table3"]["runs"]["method"] = ["weco_kd", "wecolora"]
-CONFIG["distill"]["epochs"] = 200
+CONFIG["distill"]["epochs"] = 150
 # All that is overridden: the partition, and sizes, for the two cores of a test machine.
 SIZES = ["--default-resources", "slurm_partition=one", "mem_mb=16000 * attempt", "runtime=120 * attempt"]
 SIZES += ["--set-threads", "distill=1", "--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "1"]

@@ -41,10 +41,12 @@ def state(job):
     return ask("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")
 
 
-def test_the_smoke_campaign_on_two_gpu_slots(cluster, undisturbed, tmp_path):
+def test_the_smoke_campaign_on_two_gpu_slots(cluster, request, tmp_path):
     """And then another recipe for the probes of one data set, at a site that wants ``gres``."""
     campaign = Campaign(tmp_path)
-    assert campaign.run(*SIZES) == 0, campaign.said()[-5000:]
+    snakemake = campaign.start(*SIZES)
+    undisturbed = request.getfixturevalue("undisturbed")  # meanwhile, and without Slurm
+    assert snakemake.wait() == 0, campaign.said()[-5000:]
     assert campaign.artifacts() == undisturbed.artifacts()
     assert campaign.leftovers() == []
     jobs = campaign.submitted()
@@ -79,6 +81,7 @@ def test_the_smoke_campaign_on_two_gpu_slots(cluster, undisturbed, tmp_path):
 
 
 def test_a_disturbed_campaign_gives_the_same_bytes(cluster, undisturbed, tmp_path):
+    """What SIGTERM alone does, the last test here shows."""
     campaign = Campaign(tmp_path)
 
     def run_out_of_time(job):
@@ -99,23 +102,12 @@ def test_a_disturbed_campaign_gives_the_same_bytes(cluster, undisturbed, tmp_pat
         kill(process("probe", RUNS[0]))
         wait_for("the end of its job", lambda: state(job) == "FAILED")
 
-    def take_the_gpus(job):
-        """For a job that may: it preempts those that have them."""
+    def preempt(job):
+        """By a job that may; the preempted one is started again by Slurm, under its number."""
         sbatch = ["sbatch", "--parsable", "--partition=urgent", "--gpus=2", "--mem=100", "--wrap", "sleep 1"]
         urgent = ask(*sbatch, f"--output={tmp_path}/urgent.out")
         wait_for("the urgent job", lambda: state(urgent) == "COMPLETED")
-
-    def preempt(job):
-        """It is started again by Slurm, under its number."""
-        take_the_gpus(job)
         assert "Restarts=1" in ask("scontrol", "show", "job", job)
-
-    def preempt_with_grace(job):
-        """A job that ends within the time that it is given has failed, for Slurm; Snakemake submits it again."""
-        ask("scontrol", "update", "partition=one", "GraceTime=20")
-        take_the_gpus(job)
-        ask("scontrol", "update", "partition=one", "GraceTime=0")
-        assert state(job) == "FAILED"
 
     distilling, running, process = campaign.distilling, campaign.running, campaign.process
     # What strikes whom: the first job, or process, that is found gets it.
@@ -123,11 +115,7 @@ def test_a_disturbed_campaign_gives_the_same_bytes(cluster, undisturbed, tmp_pat
         "scancel": (lambda: running("prepare_wildcards_photos"), lambda job: ask("scancel", job)),
         "kill a shard": (lambda: process("cache_teacher"), kill),
         "preemption": (lambda: distilling(RUNS[0], "epoch 5/"), preempt),
-        "preemption with grace": (lambda: distilling(RUNS[0], "resumed after"), preempt_with_grace),
-        "time limit": (
-            lambda: "preemption with grace" not in faults and distilling(RUNS[1], "resumed after"),
-            run_out_of_time,
-        ),
+        "time limit": (lambda: distilling(RUNS[1], "resumed after"), run_out_of_time),
         "controller": (lambda: process("features", RUNS[0]), lambda process: cluster.restart("slurmctld")),
         "kill a probe": (lambda: process("probe", RUNS[0]) and running(f"tiny_{RUNS[0]}"), kill_the_probe),
         "node": (lambda: process("features", RUNS[1]) or process("probe", RUNS[1]), lose_the_node),
