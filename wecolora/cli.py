@@ -44,7 +44,11 @@ def plan(arguments: argparse.Namespace) -> None:
         device = hardware.device(threads=os.cpu_count() or 1)
         teacher = next(iter(campaign.config.teachers.values()))
         tflops, rate = plan.measured_tflops(teacher.architecture, device), f"measured here, {teacher.label} on {device}"
-    plan.show(plan.make_plan(campaign), campaign.config.name, tflops or plan.TFLOPS, rate, Console())
+    console = Console()
+    plan.show(plan.make_plan(campaign), campaign.config.name, tflops or plan.TFLOPS, rate, console)
+    roots = [data.root for data in campaign.config.datasets.values() if data.source != "bundled"]
+    if missing := [root for root in roots if not os.path.isdir(root)]:
+        console.print(f"These roots of data sets do not exist here: {', '.join(missing)}.", soft_wrap=True)
 
 
 def status(arguments: argparse.Namespace) -> None:

@@ -58,7 +58,7 @@ def distill(
     """
     team, resume = team or Team(), resume or ResumeFile(None, "")
     if recipe.batch % team.size:
-        raise BadInput(f"distill.batch = {recipe.batch} has no equal parts for {team.size} GPUs; ask for fewer.")
+        raise BadInput(f"distill.batch = {recipe.batch} has no equal parts for {team.size} GPUs; ask for a divisor.")
     objective = start(teacher.to(device), recipe, labels).to(device).train()
     objective.team = team
     log(f"the loss has these terms: {', '.join(objective.terms)}")

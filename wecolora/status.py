@@ -136,10 +136,13 @@ def show(status: Status, name: str, console: Console) -> None:
     for seen in status.of("failed"):
         console.print(f"failed: {seen.job.log}: {escape(seen.words)}", soft_wrap=True)
     for seen in status.of("running"):
-        silent = f", silent for {duration(seen.seconds)}: killed?" if seen.seconds > SILENT else ""
-        console.print(f"running: {seen.job.log}: {escape(seen.words)}{silent}", soft_wrap=True)
+        silent = f"silent for {duration(seen.seconds)}: killed?" if seen.seconds > SILENT else ""
+        ago = silent or f"{duration(seen.seconds)} ago"
+        console.print(f"running: {seen.job.log}: {escape(seen.words)}, {ago}", soft_wrap=True)
     seconds, unknown = status.seconds_left()
     done = len(status.of("done"))
-    rest = f"; of {unknown} of them there is no estimate yet" if unknown else ""
-    about = f"the others take about {duration(seconds)}, one after another{rest}"
-    console.print(f"{done} of {len(status.seen)} jobs are done; {about}.", soft_wrap=True)
+    about = f"; the others take about {duration(seconds)}, one after another" if seconds else ""
+    rest = f"; of {unknown} there is no estimate yet" if unknown else ""
+    console.print(
+        f"{done} of {len(status.seen)} jobs are done (tables and figures not counted){about}{rest}.", soft_wrap=True
+    )

@@ -23,6 +23,15 @@ def test_plan_of_the_whole_config_and_of_a_target(config, capsys):
     assert "small: 8 runs" in out and "100 TFLOP/s (as given)" in out
 
 
+def test_plan_names_the_roots_that_are_not_there(config, small_config, tmp_path, capsys):
+    assert main(["plan"]) == 0
+    assert "do not exist" not in capsys.readouterr().out
+    images = {"label": "more", "source": "resisc45", "root": str(tmp_path / "nowhere")}
+    config.write_text(yaml.safe_dump({**small_config, "datasets": {**small_config["datasets"], "more": images}}))
+    assert main(["plan"]) == 0
+    assert f"These roots of data sets do not exist here: {tmp_path}/nowhere." in capsys.readouterr().out
+
+
 def test_a_rate_is_measured(config, capsys, monkeypatch):
     monkeypatch.setattr("wecolora.plan.SECONDS", 0.01)
     assert main(["plan", "--measure"]) == 0

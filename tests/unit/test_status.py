@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from pathlib import Path
 
@@ -84,8 +85,8 @@ def test_a_failed_run_has_its_reason_and_a_running_one_its_last_line(campaign):
     assert look(campaign).artifacts == {"table1": (0, 1, 1, 6), "figure5": (0, 1, 1, 10)}
     shown = page(campaign)
     assert f"failed: results/small/logs/distill/one/{RUN}.log: x.h5: is [no] cache." in shown
-    assert "running: results/small/logs/distill/one/weco_kd_r3_a1_s0.log: epoch 1/2: loss 0.25" in shown
-    assert "killed?" not in shown
+    assert "running: results/small/logs/distill/one/weco_kd_r3_a1_s0.log: epoch 1/2: loss 0.25, " in shown
+    assert re.search(r"loss 0\.25, \d s ago\n", shown) and "killed?" not in shown
 
 
 def test_a_log_that_is_silent_for_long_is_told(campaign):
@@ -100,4 +101,12 @@ def test_what_is_left_is_told_at_the_pace_of_what_is_done(campaign):
     assert seconds == pytest.approx(10 * 150, abs=10)  # stamps have no fractions
     rules = [job.rule for job in jobs(campaign)]
     assert unknown == len(rules) - rules.count("distill")
-    assert "take about 25 min, one after another" in page(campaign)
+    assert "take about 25 min, one after another; of " in page(campaign)
+
+
+def test_nothing_is_said_of_the_time_of_what_nobody_knows_or_needs(campaign):
+    count = len(jobs(campaign))
+    assert f"0 of {count} jobs are done (tables and figures not counted); of {count} there is no" in page(campaign)
+    for job in jobs(campaign):
+        finish(job, 5)
+    assert page(campaign).endswith(f"{count} of {count} jobs are done (tables and figures not counted).\n")
