@@ -4,7 +4,7 @@ from functools import partial
 
 # On a cluster the jobs of a run share one submission, as far as the profile says (group-components), and take turns
 # there: one GPU serves them all, and each may have the whole of the memory. Inside, Snakemake would start all at once.
-if workflow.nodes or workflow.remote_exec:
+if workflow.remote_exec or (workflow.nodes and workflow.group_settings.group_components):
     workflow.register_resource("turn", 1)
 
 

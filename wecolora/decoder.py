@@ -66,6 +66,8 @@ def _deaf(worker: int) -> None:
 def _shut_down(running: Any, process: int) -> None:
     if os.getpid() == process:
         running._shutdown_workers()
+        for worker in running._workers:  # one that waits for its disk is not waited for
+            worker.kill()
     else:  # forked meanwhile, with the same garbage, whose workers are not its own
         running._shutdown = True
 

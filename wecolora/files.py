@@ -76,8 +76,9 @@ def remove_leftovers(folder: str | Path) -> None:
         if _is_abandoned(path):
             path.unlink(missing_ok=True)
     for path in Path(folder).glob(".resume/*.pt"):
-        if time.time() - path.stat().st_mtime > 30 * 86400:
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # its run ends just now
+            if time.time() - path.stat().st_mtime > 30 * 86400:
+                path.unlink()
 
 
 def _is_abandoned(temporary: Path) -> bool:

@@ -22,6 +22,7 @@ from wecolora.files import atomic_write, unwritable
 
 log = logging.getLogger("wecolora")
 STAMP = "%Y-%m-%d %H:%M:%S"  # of a log's lines
+FINISHED = "finished"  # the last of them
 
 
 @contextmanager
@@ -60,6 +61,8 @@ def job(path: str | None, recipe: str = "") -> Iterator[None]:
     except Exception:
         log.exception("ERROR: unexpected")
         sys.exit(1)
+    else:
+        log.debug(FINISHED)
     finally:
         signal.signal(signal.SIGTERM, before)
         for handler in handlers:

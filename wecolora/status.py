@@ -23,7 +23,7 @@ from rich.table import Table
 
 from wecolora.grid import RunSpec
 from wecolora.jobs import Job, jobs, there
-from wecolora.runtime import STAMP, duration
+from wecolora.runtime import FINISHED, STAMP, duration
 from wecolora.workflow import Campaign
 
 State = Literal["done", "running", "failed", "waiting"]
@@ -107,6 +107,8 @@ def _look_at(job: Job) -> Seen:
     error = next((words for _, words in lines if words.startswith("ERROR: ")), None)
     if error:
         return Seen(job, "failed", error.removeprefix("ERROR: "))
+    if lines[-1][1] == FINISHED:  # its files were deleted, say with a job that shared its submission and failed
+        return Seen(job, "waiting")
     return Seen(job, "running", lines[-1][1], time.time() - lines[-1][0])
 
 

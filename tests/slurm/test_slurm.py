@@ -97,10 +97,14 @@ def test_a_disturbed_campaign_gives_the_same_bytes(cluster, undisturbed, tmp_pat
     def kill(process):
         os.kill(process, signal.SIGKILL)
 
-    def kill_the_probe(job):
+    def kill_the_probe(found):
         """All that its job has made is lost with it."""
-        kill(process("probe", RUNS[0]))
+        probe, job = found
+        kill(probe)
         wait_for("the end of its job", lambda: state(job) == "FAILED")
+
+    def both(*found):
+        return found if all(found) else None
 
     def preempt(job):
         """By a job that may; the preempted one is started again by Slurm, under its number."""
@@ -117,12 +121,14 @@ def test_a_disturbed_campaign_gives_the_same_bytes(cluster, undisturbed, tmp_pat
         "preemption": (lambda: distilling(RUNS[0], "epoch 5/"), preempt),
         "time limit": (lambda: distilling(RUNS[1], "resumed after"), run_out_of_time),
         "controller": (lambda: process("features", RUNS[0]), lambda process: cluster.restart("slurmctld")),
-        "kill a probe": (lambda: process("probe", RUNS[0]) and running(f"tiny_{RUNS[0]}"), kill_the_probe),
+        "kill a probe": (lambda: both(process("probe", RUNS[0]), running(f"tiny_{RUNS[0]}")), kill_the_probe),
         "node": (lambda: process("features", RUNS[1]) or process("probe", RUNS[1]), lose_the_node),
     }
     snakemake = campaign.start(*SIZES)
+    end = time.monotonic() + 900
     try:
         while snakemake.poll() is None:
+            assert time.monotonic() < end, campaign.said()[-5000:]
             for name, (target, strike) in list(faults.items()):
                 if found := target():
                     strike(found)

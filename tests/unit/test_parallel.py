@@ -218,14 +218,15 @@ with runtime.job(sys.argv[1]), parallel.joined() as team:
 """
 
 
-def test_a_script_goes_on_as_two_processes_with_one_log(tmp_path):
+def test_a_script_goes_on_as_two_processes_with_one_log(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # whatever there is: there may be one
     script, log = tmp_path / "script.py", tmp_path / "job.log"
     script.write_text(SCRIPT)
     log.write_text("of the last time\n")
     ended = subprocess.run([sys.executable, script, log], capture_output=True, text=True, check=False, timeout=120)
     assert ended.returncode == 0, ended.stderr
     told = sorted(line[20:] for line in log.read_text().splitlines())
-    assert told == ["0 of 2", "an error of 0", "an error of 1"]
+    assert told == ["0 of 2", "an error of 0", "an error of 1", "finished"]
 
 
 def test_alone_the_team_is_one_process():

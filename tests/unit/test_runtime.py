@@ -71,7 +71,7 @@ def test_a_job_that_ends_well_logs_what_it_was_told_to(tmp_path, capsys):
         runtime.log.warning("WARNING: %s", "50% off")
         runtime.log.debug("for the log alone")
     found = [line[20:] for line in lines(path)]
-    assert found == ["recipe: 100%s {}", "epoch 3", "WARNING: 50% off", "for the log alone"]
+    assert found == ["recipe: 100%s {}", "epoch 3", "WARNING: 50% off", "for the log alone", "finished"]
     shown = capsys.readouterr().err
     assert "epoch 3" in shown and "alone" not in shown
 
@@ -87,8 +87,8 @@ def test_jobs_one_after_the_other_keep_their_logs_apart(tmp_path):
     for name in ("one", "two"):
         with runtime.job(str(tmp_path / f"{name}.log")):
             runtime.log.info(name)
-    assert [line[20:] for line in lines(tmp_path / "one.log")] == ["one"]
-    assert [line[20:] for line in lines(tmp_path / "two.log")] == ["two"]
+    assert [line[20:] for line in lines(tmp_path / "one.log")] == ["one", "finished"]
+    assert [line[20:] for line in lines(tmp_path / "two.log")] == ["two", "finished"]
 
 
 def test_a_job_leaves_the_root_logger_alone(tmp_path):

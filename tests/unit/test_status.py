@@ -89,6 +89,12 @@ def test_a_failed_run_has_its_reason_and_a_running_one_its_last_line(campaign):
     assert re.search(r"loss 0\.25, \d s ago\n", shown) and "killed?" not in shown
 
 
+def test_what_was_made_and_is_gone_is_to_be_made_again(campaign):
+    log(of(campaign, "distill").log, (90, "recipe: {}"), (60, "epoch 2/2: loss 0.5"), (30, "finished"))
+    assert look(campaign).artifacts == {"table1": (0, 0, 0, 8), "figure5": (0, 0, 0, 12)}
+    assert "running:" not in page(campaign)
+
+
 def test_a_log_that_is_silent_for_long_is_told(campaign):
     log(of(campaign, "distill").log, (SILENT + 600, "recipe: {}"), (SILENT + 500, "epoch 1/2: loss 0.5"))
     assert "silent for 38 min: killed?" in page(campaign)

@@ -115,8 +115,9 @@ def test_every_log_tells_its_recipe_and_how_fast_it_went_and_a_line_an_epoch(fin
         assert " recipe: {" in log.splitlines()[0]
 
 
-def test_two_processes_distil_the_student_of_one(finished, smoke_config, tmp_path):
+def test_two_processes_distil_the_student_of_one(finished, smoke_config, tmp_path, monkeypatch):
     """They stand for two GPUs: torchrun starts them, and each takes half of every micro-batch."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     shutil.copytree(finished.folder, tmp_path / "both")
     place = Place(tmp_path / "both")
     run = _results(place) / "runs/tiny/wecolora_r2_k4_a20_s0"
