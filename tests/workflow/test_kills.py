@@ -124,6 +124,7 @@ def test_a_job_killed_at_random_moments_ends_with_the_same_bytes(finished, jobs,
     seconds = time.monotonic() - started
     assert undisturbed.exitcode == 0
     moments = random.Random(0)
+    said = ""
     for number in range(KILLS):
         process = starting(killed, stage)
         time.sleep(moments.uniform(0, seconds))
@@ -132,6 +133,7 @@ def test_a_job_killed_at_random_moments_ends_with_the_same_bytes(finished, jobs,
         else:
             process.kill()
         process.join()
+        said += (killed / "logs/job.log").read_text() if (killed / "logs/job.log").exists() else ""
         for path in made:  # as Snakemake does before it starts a job again
             (killed / path).unlink(missing_ok=True)
     last = starting(killed, stage)
@@ -139,5 +141,5 @@ def test_a_job_killed_at_random_moments_ends_with_the_same_bytes(finished, jobs,
     assert last.exitcode == 0
     remove_leftovers(killed)
     assert _made(killed) == _made(whole)
-    if stage == "distill":
-        assert "resumed after epoch" in (killed / "logs/job.log").read_text()
+    if stage == "distill":  # not always the last: one that came to its end before it was killed leaves no state
+        assert "resumed after epoch" in said + (killed / "logs/job.log").read_text()
