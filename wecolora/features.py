@@ -59,9 +59,15 @@ def write_features(
         file.attrs.update(dataset=index.name, weights_sha256=weights_sha256)
         # No attribute, which holds 64 KiB at most: some data sets have thousands of classes.
         file.create_dataset("classes", data=index.classes, dtype=h5py.string_dtype())
-        done: dict[str, int] = {}  # rows of each split, and how many of them are saved
-        saved: dict[str, int] = {}
-        for split in SPLITS:
+        saved: dict[str, int] = {}  # rows of each split
+
+        def save(split: str, stop: int) -> None:
+            if saved[split] < stop:
+                fresh = file[split]["features"][saved[split] : stop]
+                resume.save(split, saved[split], torch.from_numpy(fresh))
+                saved[split] = stop
+
+        for number, split in enumerate(SPLITS):
             positions = index.rows(split)
             if not positions:
                 raise BadInput(f"data set {index.name}: has no {split} images.")
@@ -86,17 +92,13 @@ def write_features(
                 rows[start : start + len(part)] = part
                 start += len(part)
                 told(start - resumed)
-                stop = stopping()
-                if stop or start - saved[split] >= SAVED_ROWS:
-                    done[split] = start
-                    for name in done if stop else [split]:
-                        if saved[name] < done[name]:
-                            fresh = file[name]["features"][saved[name] : done[name]]
-                            resume.save(name, saved[name], torch.from_numpy(fresh))
-                            saved[name] = done[name]
-                if stop:
+                if start - saved[split] >= SAVED_ROWS:
+                    save(split, start)
+                if stopping():
+                    save(split, start)
+                    for finished in SPLITS[:number]:
+                        save(finished, len(file[finished]["targets"]))
                     raise Stopped(f"{start} of {len(positions)} {split} images of {index.name}")
-            done[split] = start
 
 
 def read_features(

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -84,8 +83,7 @@ def spread(processes: int, log: str) -> None:
     """Go on as torchrun's ``processes`` processes of this very script, where more than one is asked for, with one log.
     Returns in each of them, and not in the one that calls it first."""
     if processes > 1 and not runtime.by_torchrun():
-        Path(log).parent.mkdir(parents=True, exist_ok=True)
-        Path(log).write_bytes(b"")
+        runtime.empty_log(log)
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         os.execv(sys.executable, [sys.executable, *torchrun, *sys.argv])
 

@@ -34,9 +34,8 @@ def job(path: str | None, recipe: str = "") -> Iterator[None]:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if path:
         try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
             if not by_torchrun():  # else it was emptied before its processes started
-                Path(path).write_bytes(b"")
+                empty_log(path)
             handlers.append(_LogFile(path, mode="a"))
         except OSError as error:
             print(f"ERROR: {unwritable(path, error)}", file=sys.stderr)
@@ -67,6 +66,12 @@ def job(path: str | None, recipe: str = "") -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
         for handler in handlers:
             handler.close()
+
+
+def empty_log(path: str) -> None:
+    """A log that says nothing yet, whatever an earlier attempt wrote."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(b"")
 
 
 class _LogFile(logging.FileHandler):

@@ -21,13 +21,13 @@ def main(*, student, indexes, features, resume, recipe, threads):
         inputs = vit.normalise(pixels.to(device, non_blocking=True), statistics.mean, statistics.std)
         return vit.pooled(model, inputs)
 
+    kind = hardware.environment(device)["device"]
     kept = []
     with runtime.stop_deferred() as stopping:
         for source, path in zip(indexes, features, strict=True):
             index = read_index(source)
             statistics = wanted.statistics[index.name]
             alone = wanted.model_copy(update={"statistics": {index.name: statistics}}).canonical()
-            kind = hardware.environment(device)["device"]
             kept.append(ResumeRows(resume, runtime.fingerprint(alone, sha256, vit.sha256(source), kind)))
             write_features(
                 path,
