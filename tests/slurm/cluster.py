@@ -74,7 +74,7 @@ def missing() -> str | None:
     return None
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 30) -> None:
+def wait_for(what: str, condition: Callable[[], object], seconds: float = 120) -> None:
     """Until the condition holds; an error names what did not come."""
     end = time.monotonic() + seconds
     while not condition():

@@ -84,12 +84,13 @@ def test_a_disturbed_campaign_gives_the_same_bytes(cluster, undisturbed, tmp_pat
     """What SIGTERM alone does, the last test here shows."""
     campaign = Campaign(tmp_path)
 
-    def run_out_of_time(job):
+    def run_out_of_time(found):
         """For good: no step is made until the limit strikes."""
-        os.kill(campaign.process("distill", "wecolora_r2"), signal.SIGSTOP)
+        job, process = found
+        os.kill(process, signal.SIGSTOP)
         ask("scontrol", "update", f"JobId={job}", "EndTime=now+1")
 
-    def lose_the_node(process):
+    def lose_the_node(_):
         cluster.crash()
         wait_for("the node is gone", lambda: ask("sinfo", "--noheader", "--format=%T").startswith("down"), 60)
         cluster.start("slurmd")
@@ -99,30 +100,44 @@ def test_a_disturbed_campaign_gives_the_same_bytes(cluster, undisturbed, tmp_pat
 
     def kill_the_probe(found):
         """All that its job has made is lost with it."""
-        probe, job = found
+        job, probe = found
         kill(probe)
         wait_for("the end of its job", lambda: state(job) == "FAILED")
 
     def both(*found):
         return found if all(found) else None
 
-    def preempt(job):
-        """By a job that may; the preempted one is started again by Slurm, under its number."""
+    def preempt(found):
+        """Both distillations, by a job that may; Slurm starts them again, under their numbers. The one that comes first
+        waits until the other, too, has something to resume."""
+        _, process = found
+        os.kill(process, signal.SIGSTOP)
+        wait_for("epochs of both", lambda: all(distilling(run, "epoch 5/") for run in RUNS))
+        os.kill(process, signal.SIGCONT)
+        jobs = [running(f"distill_wildcards_tiny_{run}") for run in RUNS]
         sbatch = ["sbatch", "--parsable", "--partition=urgent", "--gpus=2", "--mem=100", "--wrap", "sleep 1"]
         urgent = ask(*sbatch, f"--output={tmp_path}/urgent.out")
         wait_for("the urgent job", lambda: state(urgent) == "COMPLETED")
-        assert "Restarts=1" in ask("scontrol", "show", "job", job)
+        assert all("Restarts=1" in ask("scontrol", "show", "job", job) for job in jobs)
+
+    def begun(run, words):
+        """A distillation's job and process, once its log has these words."""
+        return both(distilling(run, words), process("distill", run))
+
+    def after(run):
+        """A process that extracts or probes."""
+        return process("features", run) or process("probe", run)
 
     distilling, running, process = campaign.distilling, campaign.running, campaign.process
     # What strikes whom: the first job, or process, that is found gets it.
     faults = {
         "scancel": (lambda: running("prepare_wildcards_photos"), lambda job: ask("scancel", job)),
         "kill a shard": (lambda: process("cache_teacher"), kill),
-        "preemption": (lambda: distilling(RUNS[0], "epoch 5/"), preempt),
-        "time limit": (lambda: distilling(RUNS[1], "resumed after"), run_out_of_time),
-        "controller": (lambda: process("features", RUNS[0]), lambda process: cluster.restart("slurmctld")),
-        "kill a probe": (lambda: both(process("probe", RUNS[0]), running(f"tiny_{RUNS[0]}")), kill_the_probe),
-        "node": (lambda: process("features", RUNS[1]) or process("probe", RUNS[1]), lose_the_node),
+        "preemption": (lambda: begun(RUNS[0], "epoch 5/") or begun(RUNS[1], "epoch 5/"), preempt),
+        "time limit": (lambda: begun(RUNS[1], "resumed after"), run_out_of_time),
+        "controller": (lambda: "time limit" not in faults and after(RUNS[0]), lambda _: cluster.restart("slurmctld")),
+        "kill a probe": (lambda: both(running(f"tiny_{RUNS[0]}"), process("probe", RUNS[0])), kill_the_probe),
+        "node": (lambda: after(RUNS[1]), lose_the_node),
     }
     snakemake = campaign.start(*SIZES)
     end = time.monotonic() + 900
