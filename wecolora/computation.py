@@ -18,6 +18,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from wecolora.counts import printed_counts
 from wecolora.files import atomic_write
 from wecolora.methods import METHODS
 from wecolora.objectives import Objective
@@ -195,45 +196,12 @@ def tidy_speed(recipe: ComputationRecipe, device: str, log: Callable[[str], None
     return pd.DataFrame(rows)
 
 
-def printed_counts(table: pd.DataFrame, recipe: ComputationRecipe) -> pd.DataFrame:
-    """The counts as a reader wants them: millions and thousand millions."""
-    trained = table["trained"] > 0
-    online = trained & table["method"].map(lambda name: METHODS[name].online)
-
-    def millions(column: str) -> pd.Series[str]:
-        return (table[column] / 1e6).map("{:.2f}".format)
-
-    def thousand_millions(column: str) -> pd.Series[str]:
-        return (table[column] / 1e9).map("{:.4g}".format)
-
-    def kilobytes(column: str) -> pd.Series[str]:
-        return (table[column] / 1e3).map("{:.1f}".format)
-
-    return pd.DataFrame(
-        {
-            "Teacher": table["teacher"].map(recipe.labels),
-            "Model": [METHODS[name].label for name in table["method"]],
-            "r": table["r"].map(lambda r: str(r) if r > 1 else ""),
-            "k": table["k"].map(str, na_action="ignore").fillna(""),
-            "Blocks": table["blocks"].map(str),
-            "Parameters (M)": millions("parameters"),
-            "trained (M)": millions("trained").where(trained, ""),
-            "GMACs": thousand_millions("macs"),
-            "with attention": thousand_millions("macs_with_attention"),
-            "GMACs in training": thousand_millions("training_macs").where(trained, ""),
-            "the teacher's": thousand_millions("teacher_macs").where(online, ""),
-            "KB a cached view": kilobytes("cache_bytes_per_view"),
-            f"KB an image ({recipe.views} views)": kilobytes("cache_bytes_per_image"),
-        }
-    )
-
-
 def write_counts(recipe: ComputationRecipe, csv: str | Path, markdown: str | Path) -> None:
     """Write the tidy counts, and a table of them."""
     table = tidy_counts(recipe)
     with atomic_write(csv) as temporary:
         table.to_csv(temporary, index=False)
-    printed = printed_counts(table, recipe).to_markdown(index=False, disable_numparse=True)
+    printed = printed_counts(table, recipe.labels).to_markdown(index=False, disable_numparse=True)
     with atomic_write(markdown) as temporary:
         temporary.write_text(f"**{recipe.title}.** {recipe.caption}\n\n{printed}\n")
 

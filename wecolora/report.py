@@ -24,6 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from wecolora.claims import METHOD, printed_claim
+from wecolora.counts import printed_counts
 from wecolora.figures import COLOURS
 from wecolora.files import atomic_write, read_json
 from wecolora.methods import METHODS
@@ -121,7 +122,7 @@ def write_report(
             assert artifact.recipe is not None
             shown |= linked_table(frame, artifact.recipe, artifact.files[0], by_anchor)
         elif artifact.kind == "computation":
-            shown["tables"] = [csv_table(path, labels) for path in (artifact.files[0], artifact.files[2])]
+            shown["tables"] = [counts_table(artifact.files[0], labels), csv_table(artifact.files[2], labels)]
         elif artifact.kind == "claims":
             shown["claims"] = [printed_claim(claim) for claim in pd.read_csv(artifact.files[0]).to_dict("records")]
             shown["comparisons"] = comparisons_table(artifact.files[1], labels)
@@ -272,11 +273,21 @@ def csv_table(path: str | Path, labels: Labels) -> dict[str, Any]:
     table = read_csv(path)
     for column in labels.keys() & set(table.columns):
         table[column] = [labels[column].get(name, name) for name in table[column]]
+    if "methods" in table:  # those with the same form of student
+        table["methods"] = ["; ".join(labels["method"][name] for name in names.split()) for names in table["methods"]]
     table = table.loc[:, (table != "").any()].rename(columns=lambda name: name.replace("_", " "))
     numbers = [
         name for name in table.columns if pd.to_numeric(table[name].replace("", "0"), errors="coerce").notna().all()
     ]
     return table_parts(table.map(lambda text: f"{int(text):,}" if text.isdecimal() else text), numbers)
+
+
+def counts_table(path: str | Path, labels: Labels) -> dict[str, Any]:
+    """The computation study's counts."""
+    types: Any = {"teacher": str, "method": str, "k": "Int64"}
+    counts = pd.read_csv(path, dtype=types, keep_default_na=False, na_values={"k": [""]})
+    printed = printed_counts(counts, labels["teacher"])
+    return table_parts(printed, list(printed.columns[2:]))
 
 
 def comparisons_table(path: str | Path, labels: Labels) -> dict[str, Any]:

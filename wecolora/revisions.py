@@ -17,7 +17,7 @@ REVISIONS = {
     "latent": 1,
     "rollout": 3,
     "claims": 1,
-    "report": 2,
+    "report": 3,
     "computation": 4,
 }
 
@@ -68,6 +68,18 @@ MODULES = {
     "latent": ["figures", "latent", "methods", "scores"],
     "rollout": ["attention", "figures", "images", "methods", "rollout", "scores", "vit"],
     "claims": ["claims", "grid", "methods", "published", "scores"],
-    "report": ["claims", "figures", "grid", "health", "methods", "published", "report", "runtime", "scores", "tables"],
-    "computation": [*STUDENTS, "computation"],
+    "report": [
+        "claims",
+        "counts",
+        "figures",
+        "grid",
+        "health",
+        "methods",
+        "published",
+        "report",
+        "runtime",
+        "scores",
+        "tables",
+    ],
+    "computation": [*STUDENTS, "computation", "counts"],
 }
