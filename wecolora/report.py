@@ -337,14 +337,17 @@ def _run_curve(run: Run) -> str:
         loss, rank = figure.subplots(1, 2)
         history = pd.DataFrame(run.history, index=range(1, len(run.history) + 1))
         loss.plot(history["loss"], color="#0072B2")
-        loss.set(title="loss", xlabel="epoch", ylim=(0, None))
+        loss.set(title="loss", xlabel="epoch")
         rank.plot(history["student_rank"], color="#0072B2", label="student")
         rank.plot(history["teacher_rank"], "--", color="#666666", label="teacher")
-        rank.set(title="effective rank", xlabel="epoch", ylim=(0, None))
+        rank.set(title="effective rank", xlabel="epoch")
         rank.legend(frameon=False)
         for axes in (loss, rank):  # few ticks: a page may hold hundreds of these
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(4))
+            axes.update_datalim([(1, 0)])  # so that the margin above is one of the whole height
+            axes.autoscale_view()
+            axes.set_ylim(0)
         return figure
 
     return _svg(draw)
