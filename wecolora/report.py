@@ -345,9 +345,7 @@ def _run_curve(run: Run) -> str:
         for axes in (loss, rank):  # few ticks: a page may hold hundreds of these
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(4))
-            axes.update_datalim([(1, 0)])  # so that the margin above is one of the whole height
-            axes.autoscale_view()
-            axes.set_ylim(0)
+            axes.set_ylim(0, 1.05 * axes.dataLim.ymax)
         return figure
 
     return _svg(draw)

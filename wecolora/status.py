@@ -138,9 +138,9 @@ def show(status: Status, name: str, console: Console) -> None:
     for seen in status.of("failed"):
         console.print(f"failed: {seen.job.log}: {escape(seen.words)}", soft_wrap=True)
     for seen in status.of("running"):
-        silent = f"silent for {duration(seen.seconds)}: killed?" if seen.seconds > SILENT else ""
-        ago = silent or f"{duration(seen.seconds)} ago"
-        console.print(f"running: {seen.job.log}: {escape(seen.words)}, {ago}", soft_wrap=True)
+        age = duration(seen.seconds)
+        when = f"silent for {age}: killed?" if seen.seconds > SILENT else f"{age} ago"
+        console.print(f"running: {seen.job.log}: {escape(seen.words)}, {when}", soft_wrap=True)
     seconds, unknown = status.seconds_left()
     done = len(status.of("done"))
     about = f"; the others take about {duration(seconds)}, one after another" if seconds else ""
