@@ -243,7 +243,7 @@ def _chestxray14(root, classes, table, head, folder):
         labels = tuple(sorted(set(findings.split("|")) & set(names), key=names.index))
         images[name] = (labels, split, pixels_of(content))
         rows.append([name, findings, "0", name[:8], "58", "M", "PA", "2682", "2749", "0.143", "0.143"])
-    with open(root / table, "w", newline="") as file:
+    with open(root / table, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(head)
         writer.writerows([*row, ""] if head[-1] == "" else row for row in rows)

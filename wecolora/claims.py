@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from wecolora.files import atomic_write
+from wecolora.files import atomic_write, write_text
 from wecolora.methods import METHODS, variants
 from wecolora.published import published
 from wecolora.recipes import ClaimsRecipe
@@ -563,5 +563,4 @@ def write_claims(
         with atomic_write(path) as temporary:
             frame.to_csv(temporary, index=False, float_format="%.6g")
     table = pd.DataFrame([printed_claim(claim) for claim in claims.to_dict("records")]).to_markdown(index=False)
-    with atomic_write(markdown) as temporary:
-        temporary.write_text(f"**{recipe.title}.** {recipe.caption}\n\n{table}\n\n{METHOD}")
+    write_text(markdown, f"**{recipe.title}.** {recipe.caption}\n\n{table}\n\n{METHOD}")

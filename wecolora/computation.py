@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wecolora.counts import printed_counts
-from wecolora.files import atomic_write
+from wecolora.files import atomic_write, write_text
 from wecolora.methods import METHODS
 from wecolora.objectives import Objective
 from wecolora.recipes import Architecture, ComputationRecipe, DistillRecipe, StudentShape
@@ -202,8 +202,7 @@ def write_counts(recipe: ComputationRecipe, csv: str | Path, markdown: str | Pat
     with atomic_write(csv) as temporary:
         table.to_csv(temporary, index=False)
     printed = printed_counts(table, recipe.labels).to_markdown(index=False, disable_numparse=True)
-    with atomic_write(markdown) as temporary:
-        temporary.write_text(f"**{recipe.title}.** {recipe.caption}\n\n{printed}\n")
+    write_text(markdown, f"**{recipe.title}.** {recipe.caption}\n\n{printed}\n")
 
 
 def write_speed(recipe: ComputationRecipe, path: str | Path, device: str, log: Callable[[str], None]) -> None:

@@ -47,6 +47,12 @@ def atomic_write(path: str | Path, size: int = 0) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file whole or not at all, in UTF-8 whatever the machine's locale is; BadInput as in atomic_write."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def unwritable(path: str | Path, error: Exception) -> BadInput:
     """What to say of a file that could not be written."""
     number = getattr(error, "errno", None)

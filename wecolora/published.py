@@ -15,7 +15,7 @@ Row = tuple[str, int, str, float | None, str]
 def _scores() -> dict[Row, dict[int | None, float]]:
     """For each run and data set, the value in each table that prints it, in the file's order."""
     scores: dict[Row, dict[int | None, float]] = {}
-    with open(Path(__file__).with_name("paper_results.csv"), newline="") as file:
+    with open(Path(__file__).with_name("paper_results.csv"), encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             alpha = float(row["alpha_percent"]) if row["alpha_percent"] else None
             key = (row["teacher"], int(row["r"]), row["method"], alpha, row["dataset"])

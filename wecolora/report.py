@@ -26,7 +26,7 @@ from matplotlib.ticker import MaxNLocator
 from wecolora.claims import METHOD, printed_claim
 from wecolora.counts import printed_counts
 from wecolora.figures import COLOURS
-from wecolora.files import atomic_write, read_json
+from wecolora.files import read_json, write_text
 from wecolora.methods import METHODS
 from wecolora.recipes import ArtifactRecipe, ReportRecipe
 from wecolora.runtime import duration
@@ -149,8 +149,7 @@ def write_report(
         curves=_campaign_curves(runs, labels),
         config=resolved,
     )
-    with atomic_write(html) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(html, page)
     log(f"{_plural(len(runs), 'run')}, {_plural(len(paths), 'score')}, {_plural(len(artifacts), 'artifact')}")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import xxhash
 
 from wecolora.errors import BadInput, Stopped
-from wecolora.files import atomic_write, unwritable
+from wecolora.files import unwritable, write_text
 
 log = logging.getLogger("wecolora")
 STAMP = "%Y-%m-%d %H:%M:%S"  # of a log's lines
@@ -36,7 +36,7 @@ def job(path: str | None, recipe: str = "") -> Iterator[None]:
         try:
             if not by_torchrun():  # else it was emptied before its processes started
                 empty_log(path)
-            handlers.append(_LogFile(path, mode="a"))
+            handlers.append(_LogFile(path, mode="a", encoding="utf-8"))
         except OSError as error:
             print(f"ERROR: {unwritable(path, error)}", file=sys.stderr)
             sys.exit(1)
@@ -132,5 +132,4 @@ def fingerprint(*parts: str) -> str:
 
 def write_json(path: str | Path, value: dict[str, Any]) -> None:
     """Write readable JSON with sorted keys; a value that is no number is an error, not a NaN."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")

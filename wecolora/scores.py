@@ -19,7 +19,7 @@ def read_scores(paths: Iterable[str | Path]) -> pd.DataFrame:
     rows = []
     for path in paths:
         try:
-            score = json.loads(Path(path).read_text())
+            score = json.loads(Path(path).read_text(encoding="utf-8"))
             row = {**score["run"], **{name: score[name] for name in COLUMNS if name not in score["run"]}}
             row |= {"signs": "; ".join(row["signs"]), "last": float(row["last"]), "best": float(row["best"])}
             own = (row["teacher"], row["slug"], "scores", f"{row['dataset']}.json")

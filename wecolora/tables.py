@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wecolora.files import atomic_write
+from wecolora.files import atomic_write, write_text
 from wecolora.methods import COMPONENTS, METHODS, TEACHER_VENUES
 from wecolora.published import published
 from wecolora.recipes import ArtifactRecipe
@@ -208,12 +208,10 @@ def write_table(
     with atomic_write(csv) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     printed = printed_table(table, recipe)
-    with atomic_write(markdown) as temporary:
-        parts = [f"**{recipe.title}.** {recipe.caption}", printed.to_markdown(index=False), *notes(table, recipe)]
-        temporary.write_text("\n\n".join(parts) + "\n")
-    with atomic_write(latex) as temporary:
-        caption = " ".join([f"{recipe.title}. {recipe.caption}", *notes(table, recipe)])
-        temporary.write_text(_latex(printed_table(table, recipe, _latex_cell), recipe, caption))
+    parts = [f"**{recipe.title}.** {recipe.caption}", printed.to_markdown(index=False), *notes(table, recipe)]
+    write_text(markdown, "\n\n".join(parts) + "\n")
+    caption = " ".join([f"{recipe.title}. {recipe.caption}", *notes(table, recipe)])
+    write_text(latex, _latex(printed_table(table, recipe, _latex_cell), recipe, caption))
 
 
 def _escape(text: str) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from wecolora.attention import TransformedAttention
 from wecolora.errors import BadInput
-from wecolora.files import atomic_write
+from wecolora.files import atomic_write, write_text
 
 Form = Literal["plain", "distilled", "transformed"]
 
@@ -122,8 +122,7 @@ def save_weights(
     state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
     with atomic_write(path) as temporary:
         temporary.write_bytes(save(state))
-    with atomic_write(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(metadata, indent=2, sort_keys=True) + "\n")
+    write_text(path.with_suffix(".json"), json.dumps(metadata, indent=2, sort_keys=True) + "\n")
 
 
 def sha256(path: str | Path) -> str:

@@ -44,7 +44,7 @@ def main(*, weights, about, indexes, card, recipe, threads):
             result = train_probe(data["train"], data["test"], len(index.classes), probe)
             scores[name][dataset] = round(result.last, 2)
             runtime.log.info("%s, %s: %s %.1f", dataset, name, result.metric, result.last)
-    facts = json.loads(Path(about).read_text())
+    facts = json.loads(Path(about).read_text(encoding="utf-8"))
     runtime.write_json(card, {**facts, "weights_sha256": vit.sha256(weights), "scores": scores})
 
 

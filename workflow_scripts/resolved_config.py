@@ -1,12 +1,11 @@
 """Rule resolved_config: the config with its defaults made explicit."""
 
 from wecolora import runtime
-from wecolora.files import atomic_write
+from wecolora.files import write_text
 
 
 def main(*, config, path):
-    with atomic_write(path) as temporary:
-        temporary.write_text(config + "\n")
+    write_text(path, config + "\n")
 
 
 if __name__ == "__main__":

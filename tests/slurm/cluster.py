@@ -92,7 +92,7 @@ class Cluster:
     """The three daemons, as children of this process."""
 
     def __init__(self) -> None:
-        self.lock = open(ETC / ".tests.lock", "w")  # noqa: SIM115 (held until stop)
+        self.lock = open(ETC / ".tests.lock", "w", encoding="utf-8")  # noqa: SIM115 (held until stop)
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         self.folder = Path(tempfile.mkdtemp(prefix="wecolora-slurm-"))
         self.made = [gpu for gpu in GPUS if not gpu.exists()]

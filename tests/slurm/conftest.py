@@ -91,7 +91,7 @@ class Campaign:
             try:
                 command = (folder / "cmdline").read_text()
                 parent = (folder / "status").read_text().split("PPid:\t")[1].split("\n")[0]
-                above = Path(f"/proc/{parent}/cmdline").read_text()
+                above = Path(f"/proc/{parent}/cmdline").read_text(encoding="utf-8")
             except OSError:
                 continue
             if f"{self.folder}/.snakemake/scripts/" in command and f".{rule}.py" in command and run in above:

@@ -58,7 +58,7 @@ def frame(*rows):
 
 
 def paper_rows():
-    with open(Path(published_module.__file__).with_name("paper_results.csv"), newline="") as file:
+    with open(Path(published_module.__file__).with_name("paper_results.csv"), encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -82,7 +82,7 @@ def test_the_default_has_the_artifacts_of_the_paper():
     assert names <= set(config.artifacts)
     # Each of the paper's scores has a run and a data set that stand for it.
     roles = {name: entry.stands_for for name, entry in [*config.teachers.items(), *config.datasets.items()]}
-    with open(REPOSITORY / "wecolora" / "paper_results.csv", newline="") as file:
+    with open(REPOSITORY / "wecolora" / "paper_results.csv", encoding="utf-8", newline="") as file:
         papers = [tuple(row.values())[:-1] for row in csv.DictReader(file)]
     found = {
         (str(number), roles[run.teacher], str(run.r), papers_name(run.method),

@@ -53,7 +53,7 @@ def files(tmp_path):
 
 def test_the_csv_has_the_points(score_files, files):
     write_figure(read_scores(score_files(*scores())), recipe(), *files)
-    with open(files[0], newline="") as file:
+    with open(files[0], encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     found = {(row["method"], int(row["r"]), float(row["alpha"])): float(row["mean"]) for row in rows}
     assert len(rows) == 16

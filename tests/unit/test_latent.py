@@ -152,7 +152,7 @@ def test_several_labels_an_image_are_refused(blobs, files, tmp_path):
 def test_the_csv_has_the_points(blobs, labels, files):
     features = {"A": blobs, "B": blobs[:, ::-1] + blobs**2}
     write_latent(features, labels, CLASSES, RECIPE, *files)
-    with open(files[0], newline="") as file:
+    with open(files[0], encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for label in features:
         of_label = [row for row in rows if row["label"] == label]

@@ -15,7 +15,7 @@ SUP, MAE = "vitb_sup", "vitb_mae"
 
 
 def rows():
-    with open(Path(module.__file__).with_name("paper_results.csv"), newline="") as file:
+    with open(Path(module.__file__).with_name("paper_results.csv"), encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -327,7 +327,7 @@ def test_verdicts_come_first_with_word_and_colour(campaign, page):
 
 
 def read_csv(path):
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -244,7 +244,7 @@ def test_the_csv_has_the_maps(drawn, tmp_path):
     pixels, names, maps = drawn
     files = [tmp_path / f"figure.{suffix}" for suffix in ("csv", "png", "pdf")]
     write_rollout(pixels, names, maps, RECIPE, *files)
-    with open(files[0], newline="") as file:
+    with open(files[0], encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 3 * 4
     for row in rows:

@@ -30,7 +30,7 @@ def stamp(seconds_ago):
 
 def log(path, *lines):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text("".join(f"{stamp(ago)} {words}\n" for ago, words in lines))
+    Path(path).write_text("".join(f"{stamp(ago)} {words}\n" for ago, words in lines), encoding="utf-8")
 
 
 def of(campaign, rule, run=RUN, dataset=None):

@@ -96,7 +96,7 @@ def test_the_papers_table_1(paper, tmp_path):
 
 def test_the_csv_has_a_row_a_cell(paper, tmp_path):
     write_table(paper, recipe(), tmp_path / "t.csv", tmp_path / "t.md", tmp_path / "t.tex")
-    with open(tmp_path / "t.csv", newline="") as file:
+    with open(tmp_path / "t.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 24
     wanted = {(str(a), m, d): v for a, m, *values in PAPER for d, v in zip(SETS, values, strict=True)}
@@ -323,7 +323,7 @@ def bodies(scores, one, folder):
     of_markdown = [[cell.strip("*") for cell in row[labels:]] for row in markdown(paths[1])[1]]
     lines = [line.removesuffix(r"\\").rstrip() for line in paths[2].read_text().splitlines() if line.endswith(r"\\")]
     of_latex = [[re.sub(r"\\textbf\{(.*)\}", r"\1", cell) for cell in line.split(" & ")[labels:]] for line in lines[1:]]
-    with open(paths[0], newline="") as file:
+    with open(paths[0], encoding="utf-8", newline="") as file:
         return of_markdown, of_latex, list(csv.DictReader(file))
 
 
@@ -420,7 +420,7 @@ def test_what_the_paper_does_not_print_has_no_published_score(score_files):
 
 def papers_table(number):
     """(teacher, r, method, alpha, data set, value) of the paper's table, as typed into the file."""
-    with open(Path(published.__file__).with_name("paper_results.csv"), newline="") as file:
+    with open(Path(published.__file__).with_name("paper_results.csv"), encoding="utf-8", newline="") as file:
         return [
             (row["teacher"], int(row["r"]), row["method"], float(row["alpha_percent"] or "nan"), row["dataset"],
              float(row["value_percent"]))
