@@ -25,6 +25,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 		echo "WeCoLoRA Bench needs Python 3.11 or newer, and PYTHON=$(PYTHON) is not." >&2; \
 		echo "Name another one, e.g.: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12" >&2; \
 		exit 1; }
+	@$(PYTHON) -c 'import os, re, sys; sys.exit(bool(re.search(r"[^\w@%+=:,./-]", os.getcwd())))' || { \
+		echo "Snakemake cannot start jobs from $$PWD: the path holds a space or a sign of the shell." >&2; \
+		echo "Move the project to a path of letters, digits and ./_- alone." >&2; \
+		exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .

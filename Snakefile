@@ -5,7 +5,13 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "config.yaml"
+# A config file that is named replaces config.yaml, and `--config` changes single keys of either, whatever profile is used:
+# Snakemake itself would merge the two files, or drop config.yaml for a single key.
+workflow.config_settings.replace_workflow_config = False
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
 
 
 include: "rules/common.smk"

@@ -24,7 +24,8 @@ rule resolved_config:
     log:
         f"{LOGS}/resolved_config.log",
     params:
-        config=campaign.resolved(),
+        # By a function: in a plain text Snakemake would take braces for wildcards.
+        config=lambda wildcards: campaign.resolved(),
     script:
         "../workflow_scripts/resolved_config.py"
 

@@ -2,13 +2,22 @@
 
 import sys
 
+from snakemake.utils import update_config
+
 sys.path.insert(0, workflow.basedir)
 
+from wecolora.config import refuse_repeated_keys, typed
 from wecolora.errors import BadInput
-from wecolora.files import remove_leftovers
-from wecolora.workflow import Campaign
+from wecolora.files import in_utf8, remove_leftovers
+from wecolora.workflow import Campaign, refuse_unquotable
+
+in_utf8()
 
 try:
+    refuse_unquotable(sys.executable)
+    for path in workflow.configfiles:
+        refuse_repeated_keys(path)
+    update_config(config, typed(workflow.config_settings.config))
     campaign = Campaign(config)
 except BadInput as error:
     raise WorkflowError(str(error)) from None

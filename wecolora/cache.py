@@ -25,7 +25,7 @@ import xxhash
 
 from wecolora.decoder import Decoder
 from wecolora.errors import BadInput
-from wecolora.files import atomic_write
+from wecolora.files import atomic_write, unreadable
 from wecolora.images import Index
 from wecolora.recipes import CacheRecipe
 from wecolora.views import apply_view, draw_view, room
@@ -181,9 +181,8 @@ class CacheReader:
                 maps = [_map(path, file[name]) for name in ("tokens", "crops")]
                 checksum = file["checksum"][:]
         except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:  # whatever HDF5 makes of it
-            raise BadInput(
-                f"{where}: is no whole teacher cache ({error}); delete the file to record it again."
-            ) from error
+            remedy = "delete the file to record it again"
+            raise unreadable(path, error, "is no whole teacher cache", remedy, name=where) from error
         return _Shard(path, maps[0], maps[1], checksum, np.zeros(checksum.shape, bool))
 
     def read(self, rows: Sequence[int], view: int, tokens: bool = True) -> tuple[np.ndarray, np.ndarray]:

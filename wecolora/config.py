@@ -10,10 +10,13 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
@@ -451,6 +454,41 @@ def _suggest(location: tuple[int | str, ...]) -> str:
 def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     reference = node.get("$ref") or next((n["$ref"] for n in node.get("anyOf", []) if "$ref" in n), None)
     return schema["$defs"][reference.rsplit("/", 1)[1]] if reference else node
+
+
+def typed(value: Any) -> Any:
+    """Return a value of `snakemake --config`, such as ``probe={epochs: 9}``, as YAML reads it: Snakemake leaves every
+    number within a list or a dictionary a text."""
+    if isinstance(value, Mapping):
+        return {key: typed(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [typed(entry) for entry in value]
+    if isinstance(value, str):
+        with suppress(yaml.YAMLError):
+            read = yaml.safe_load(value)
+            return read if isinstance(read, (bool, int, float)) or value in ("null", "~") else value
+    return value
+
+
+def refuse_repeated_keys(path: str | Path) -> None:
+    """Raise BadInput where a YAML file gives a key twice in one place: YAML's readers take the last without a word. A
+    file that cannot be read is left to them."""
+    with suppress(yaml.YAMLError, UnicodeDecodeError), open(path, encoding="utf-8") as file:
+        nodes = [yaml.compose(file)]
+        while nodes:
+            node = nodes.pop()
+            if isinstance(node, yaml.SequenceNode):
+                nodes += node.value
+            elif isinstance(node, yaml.MappingNode):
+                seen: dict[str, int] = {}
+                for key, value in node.value:
+                    nodes.append(value)
+                    line = key.start_mark.line + 1
+                    if first := seen.setdefault(str(key.value), line) - line:
+                        raise BadInput(
+                            f"{path}: line {line} gives the key {key.value!r} again, which line {line + first} gives "
+                            "already; keep one of the two."
+                        )
 
 
 if __name__ == "__main__":

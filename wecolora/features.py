@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wecolora.decoder import Decoder
 from wecolora.errors import BadInput, Stopped
-from wecolora.files import atomic_write
+from wecolora.files import atomic_write, unreadable
 from wecolora.images import Index
 from wecolora.probe import targets
 from wecolora.progress import Starting, silent
@@ -127,4 +127,4 @@ def read_features(
                 raise ValueError(f"they are of {file.attrs['dataset']}, not of {dataset}")
             return data, classes, str(file.attrs["weights_sha256"])
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:  # whatever HDF5 makes of it
-        raise BadInput(f"{path}: is no whole file of features ({error}); delete it to extract them again.") from error
+        raise unreadable(path, error, "is no whole file of features", "delete it to extract them again") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -54,23 +55,67 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def unwritable(path: str | Path, error: Exception) -> BadInput:
-    """What to say of a file that could not be written."""
-    number = getattr(error, "errno", None)
-    if told := re.search(r"errno = (\d+)", str(error)):  # by HDF5, among much else
-        number = int(told[1])
+    """Return what to say of a file that could not be written."""
+    number = _system_error(error)
+    if number and _is_lock(number, error):
+        return BadInput(f"{path}: cannot be written ({os.strerror(number)}); {LOCKED}.")
     reason = os.strerror(number) if number else str(error) or type(error).__name__
     return BadInput(f"{path}: cannot be written ({reason}); free disk space, or let it be written to.")
 
 
+# What to do where HDF5 could not lock a file, which says nothing of the file.
+LOCKED = (
+    "HDF5 could not lock it: wait for the program that holds it open, or set HDF5_USE_FILE_LOCKING=FALSE where its "
+    "file system has no locks"
+)
+REMEDIES = {
+    errno.ENOENT: "restore it, or run snakemake again, which makes it where it is one of its own",
+    errno.EACCES: "let it be read",
+    errno.EPERM: "let it be read",
+    errno.EMFILE: "let more files be open at once (ulimit -n)",
+    errno.ENFILE: "let more files be open at once",
+}
+
+
+def unreadable(path: str | Path, error: Exception, what: str, remedy: str, name: str = "") -> BadInput:
+    """Return what to say of a file that could not be read.
+
+    Where its content was read and is wrong, that is ``what`` it is not, and the ``remedy``, which may be to delete it.
+    Where the system gave no content, the file may be whole: then it is the system's reason, and what helps against
+    that. ``name``: how to call the file, if not by its path.
+    """
+    name = name or str(path)
+    number = _system_error(error)
+    if number is None:
+        return BadInput(f"{name}: {what} ({error if str(error) else repr(error)}); {remedy}.")
+    if _is_lock(number, error):
+        return BadInput(f"{name}: cannot be read ({os.strerror(number)}); {LOCKED}.")
+    found = REMEDIES.get(number, "it may be whole, so look after its disk and run again")
+    return BadInput(f"{name}: cannot be read ({os.strerror(number)}); {found}.")
+
+
+def _system_error(error: Exception) -> int | None:
+    """Return the system's number of an error, which HDF5, Arrow and safetensors hide in their texts; None where it is
+    none of the system's, and so of the file's content."""
+    number = getattr(error, "errno", None)
+    if told := re.search(r"\b(?:errno|os error)\W+(\d+)", str(error), re.IGNORECASE):
+        number = int(told[1])
+    return errno.ENOENT if isinstance(error, FileNotFoundError) else number
+
+
+def _is_lock(number: int, error: Exception) -> bool:
+    return number == errno.ENOLCK or "unable to lock file" in str(error)
+
+
 def read_json(path: str | Path, keys: Iterable[str], purpose: str) -> Any:
-    """What a JSON file of this project's says; BadInput, which says what deleting it is good for, where it is not
-    whole."""
+    """Return what a JSON file of this project's says. Raise BadInput, which says what deleting it is good for, where it
+    is not whole."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         for key in keys:
             content[key]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path}: cannot be read ({error!r}); delete it to {purpose}.") from error
+        raise unreadable(path, error, "is no whole file of this project", f"delete it to {purpose}") from error
     return content
 
 

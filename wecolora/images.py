@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from wecolora.errors import BadInput
-from wecolora.files import atomic_write
+from wecolora.files import atomic_write, unreadable
 
 _META = b"wecolora"
 _COLUMNS = ("id", "path", "offset", "labels", "split", "size", "digest")
@@ -88,11 +88,9 @@ class Index:
         if path.suffix == ".npy":
             try:
                 image = Image.fromarray(_rows_of(str(path))[offset])
-            except (OSError, ValueError, IndexError, TypeError) as error:
-                raise BadInput(
-                    f"{path}: cannot be read as an array of images ({error}); delete the index beside it to prepare "
-                    "the data set again."
-                ) from error
+            except (OSError, EOFError, ValueError, IndexError, TypeError) as error:
+                remedy = "delete the index beside it to prepare the data set again"
+                raise unreadable(path, error, "is no array of images", remedy) from error
             return Picture(image, *image.size)
         name = f"{path}, image {self.ids[position]}" if size else str(path)
         source = _part(path, offset, size, name) if size else path
@@ -281,9 +279,8 @@ def read_index(path: str | Path) -> Index:
         if max(map(max, filter(None, index.labels)), default=-1) >= len(index.classes):
             raise ValueError("it has labels of more classes than it names")
     except (OSError, KeyError, TypeError, ValueError) as error:  # pyarrow's own are ValueErrors
-        raise BadInput(
-            f"{path}: is no index of a data set ({error!r}); delete it to prepare the data set again."
-        ) from error
+        remedy = "delete it to prepare the data set again"
+        raise unreadable(path, error, "is no index of a data set", remedy) from error
     return index
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
@@ -322,6 +323,14 @@ class Teacher(Strict):
             raise ValueError(f"the hub has no weights of {model.name}; {where} give a file as `weights`")
         shape = {**model.architecture, **changes}
         return {"mean": model.mean, "std": model.std, "architecture": shape, **values, "timm": model.name}
+
+    @field_validator("weights", mode="after")
+    @classmethod
+    def _no_wildcard(cls, weights: str | None) -> str | None:
+        """Snakemake, whose jobs have the file as input, takes what stands in braces in a path for a wildcard."""
+        if weights is not None and re.search("[{}]", weights):
+            raise ValueError("a path with braces cannot be an input of Snakemake; rename the file or its folder")
+        return weights
 
     @model_validator(mode="after")
     def _one_shape(self) -> Teacher:

@@ -4,6 +4,7 @@ are computed in order, in pieces."""
 from __future__ import annotations
 
 import io
+import logging
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from wecolora.files import atomic_write
 
+log = logging.getLogger("wecolora")
 DIGEST = 16  # bytes of xxh3_128 after the state: a changed byte would change the student unseen
 
 
@@ -25,15 +27,17 @@ class ResumeFile:
         self.path = None if folder is None else Path(folder) / f"{fingerprint}.pt"
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, or None; a file that cannot be read counts as none (the run starts anew)."""
+        """Return the saved state, or None; a file that cannot be read counts as none, and is told: the run starts
+        anew."""
         if self.path is None or not self.path.exists():
             return None
         try:
             content = memoryview(self.path.read_bytes())
             if xxhash.xxh3_128_digest(content[:-DIGEST]) != content[-DIGEST:]:
-                return None
+                raise EOFError("its checksum is another")
             return torch.load(io.BytesIO(content[:-DIGEST]), map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            log.warning("WARNING: %s: cannot be gone on with (%s); its work is done again.", self.path, error)
             return None
 
     def save(self, state: dict[str, Any]) -> None:

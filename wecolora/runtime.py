@@ -109,13 +109,22 @@ def by_torchrun() -> bool:
 
 def circumstances(started: float) -> dict[str, Any]:
     """What changes from run to run: date, duration, host, git revision. Kept apart, so that results compare."""
-    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seconds": round(time.time() - started, 2),
         "host": platform.node(),
-        "git": git.stdout.strip() or None,
+        "git": _git_revision(),
     }
+
+
+def _git_revision() -> str | None:
+    """Return the commit of the working directory's checkout; None where there is no git, or it tells of none (no
+    checkout, or another user's)."""
+    try:
+        git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return git.stdout.strip() or None
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from wecolora.errors import BadInput
+from wecolora.files import unreadable
 
 AXES = ["teacher", "method", "r", "k", "alpha", "loss_point", "seed", "dataset"]
 COLUMNS = [*AXES, "slug", "metric", "last", "best", "best_epoch", "n_train", "n_test", "student_sha256", "signs"]
@@ -26,7 +26,7 @@ def read_scores(paths: Iterable[str | Path]) -> pd.DataFrame:
             if Path(path).parent.name == "scores" and Path(path).parts[-4:] != own:
                 raise ValueError(f"it is of {'/'.join(own)}")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path}: is no score file ({error!r}); delete it to probe again.") from error
+            raise unreadable(path, error, "is no score file", "delete it to probe again") from error
         rows.append(row)
     frame = pd.DataFrame(rows, columns=COLUMNS).astype({"k": "Int64", "alpha": "float64", "seed": "Int64"})
     return frame.sort_values(AXES, kind="stable", ignore_index=True)

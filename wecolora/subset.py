@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wecolora.errors import BadInput
-from wecolora.files import atomic_write
+from wecolora.files import atomic_write, unreadable
 from wecolora.images import Index
 
 Strategy = Literal["balanced", "uniform"]
@@ -71,7 +71,7 @@ def read_subset(path: str | Path, index: Index | None = None) -> tuple[list[int]
         table = pq.read_table(path)
         positions, ids, shares = (table.column(name).to_pylist() for name in ("position", "id", "share"))
     except (OSError, pa.ArrowInvalid, KeyError) as error:
-        raise BadInput(f"{path}: is no subset file ({error}); delete it to order the corpus again.") from error
+        raise unreadable(path, error, "is no subset file", "delete it to order the corpus again") from error
     if index is not None and ids != [index.ids[place] for place in positions if place < len(index.ids)]:
         raise BadInput(
             f"{path}: orders other images than data set {index.name} has; delete it to order the corpus again."

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from wecolora.attention import TransformedAttention
 from wecolora.errors import BadInput
-from wecolora.files import atomic_write, write_text
+from wecolora.files import atomic_write, unreadable, write_text
 
 Form = Literal["plain", "distilled", "transformed"]
 
@@ -91,7 +91,7 @@ def load(
 
 
 def _unreadable(weights: str | Path, error: Exception) -> BadInput:
-    return BadInput(f"{weights}: cannot be read as safetensors weights ({error}); {WHOLE}.")
+    return unreadable(weights, error, "is no whole file of safetensors weights", WHOLE)
 
 
 def mismatch(error: Exception) -> str:

@@ -6,12 +6,14 @@ Methods that take ``w`` get Snakemake's wildcards (teacher, run, shard, dataset,
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from wecolora.config import Config, head_classes, parse
+from wecolora.errors import BadInput
 from wecolora.files import file_state, folder_state
 from wecolora.grid import RunSpec, union
 from wecolora.methods import METHODS
@@ -48,6 +50,16 @@ FILES = {
 # How deep the folders of an official data set are looked at for changes (files.folder_state): to its class folders, and
 # not into them, since every parse of the Snakefile looks.
 OFFICIAL = {"imagenet": 2, "cifar100": 2, "chestxray14": 2, "inat2019": 3, "resisc45": 2}
+
+
+def refuse_unquotable(python: str) -> None:
+    """Raise BadInput where the path of the Python that starts the jobs holds what a shell reads otherwise, such as a
+    space: Snakemake puts it into each job's command as it is."""
+    if re.search(r"[^\w@%+=:,./-]", python):
+        raise BadInput(
+            f"{python}: Snakemake cannot start jobs by this path, which holds a space or a sign of the shell; move the "
+            "project, or its environment (.venv), to a path of letters, digits and ./_- alone, and set it up again."
+        )
 
 
 class Campaign:
