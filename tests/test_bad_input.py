@@ -7,6 +7,7 @@ A row of the table: what is wrong; the job; what spoils a finished small campaig
 from __future__ import annotations
 
 import copy
+import fcntl
 import json
 import os
 import pickle
@@ -628,7 +629,7 @@ AGAIN = "delete it to prepare the data set again"
 ROWS += [
     ("an index that is none", "subset", writes(INDEX, "hello"), [INDEX, AGAIN]),
     ("half an index", "subset", truncates(INDEX), [INDEX, AGAIN]),
-    ("an index is missing", "subset", removes(INDEX), [INDEX, AGAIN]),
+    ("an index is missing", "subset", removes(INDEX), [INDEX, "No such file", "run snakemake again"]),
     ("an index without a column", "subset", parquet(INDEX, lambda rows: rows.drop_columns("split")),
      [INDEX, "split", AGAIN]),
     ("an index without metadata", "subset", parquet(INDEX, lambda rows: rows.replace_schema_metadata({})),
@@ -720,7 +721,7 @@ ROWS += [
     ("half a cache", DISTIL, truncates(SHARDS[1]), [SHARDS[1], "(shard 1)", RECORD]),
     ("a cache that is none", DISTIL, writes(SHARDS[0], "hello"), [SHARDS[0], "(shard 0)", RECORD]),
     ("an empty cache", DISTIL, writes(SHARDS[0], b""), [SHARDS[0], "(shard 0)", RECORD]),
-    ("no cache", DISTIL, removes(SHARDS[1]), [SHARDS[1], "(shard 1)", "record"]),
+    ("no cache", DISTIL, removes(SHARDS[1]), [SHARDS[1], "(shard 1)", "No such file", "run snakemake again"]),
     ("a cache of another teacher", DISTIL, hdf5(SHARDS[0], lambda file: file.attrs.update(teacher_sha256="ab" * 32)),
      [SHARDS[0], "teacher's sha256", RECORD]),
     ("a teacher that changed", DISTIL, teacher(), [SHARDS[0], "teacher's sha256", RECORD]),
@@ -787,7 +788,7 @@ ROWS += [
      [SCORE, "digits", "delete it"]),
     ("a score of another run", "figure figure4", copies(SCORE, SCORE.replace(RUN, OTHER)),
      [SCORE.replace(RUN, OTHER), RUN, "delete it"]),
-    ("no score", "collect", removes(SCORE), [SCORE, "delete it"]),
+    ("no score", "collect", removes(SCORE), [SCORE, "No such file", "run snakemake again"]),
     ("half a score in the report", "report", truncates(SCORE), [SCORE, "delete it"]),
     ("half of a student's history in the report", "report", truncates(ABOUT), [ABOUT, "delete it"]),
     ("half of the config in the report", "report", truncates(f"{ROOT}/config.yaml"), ["config.yaml", "delete it"]),
@@ -851,6 +852,73 @@ def test_what_was_there_before_a_failure_stays_as_it_was(place, job, spoil):
     job = job_of(place.config, job)
     assert all(path.stat().st_size for path in job.files())
     is_a_sentence(failed(place, job, fresh=False))
+
+
+# Files that the system does not give: they may be whole, and nobody is told to delete them
+
+READ = [
+    ("subset", INDEX),
+    ("cache_teacher 0", SUBSET),
+    (DISTIL, SHARDS[1]),
+    (EXTRACT, STUDENT),
+    (f"probe {RUN}", FEATURES),
+    (f"probe {RUN}", ABOUT),
+    ("latent figure2", FEATURES),
+    ("table table1", SCORE),
+    ("report", f"{ROOT}/config.yaml"),
+]
+
+
+@pytest.mark.parametrize(("job", "name"), [(DISTIL, SHARDS[1]), (f"probe {RUN}", FEATURES)])
+def test_a_lock_is_named_and_the_file_stays(place, job, name):
+    before = place.path(name).read_bytes()
+    with open(place.path(name), "rb") as held:  # as another program that has the file open
+        fcntl.flock(held, fcntl.LOCK_EX)
+        message = failed(place, job_of(place.config, job))
+    is_a_sentence(message)
+    for word in (name, "lock", "HDF5_USE_FILE_LOCKING", "holds it open"):
+        assert word in message
+    assert "delete" not in message and place.path(name).read_bytes() == before
+    job_of(place.config, job).run("logs/job.log")  # once the other is done
+
+
+@pytest.mark.parametrize(("job", "name"), [(DISTIL, SHARDS[1]), (f"probe {RUN}", FEATURES)])
+def test_a_file_system_without_locks_is_no_full_disk(place, monkeypatch, job, name):
+    said = "[Errno 37] Unable to synchronously {} file (unable to lock file, errno = 37, error message = 'No locks')"
+    opened = h5py.File
+
+    def refused(path, mode="r", **options):
+        if str(path).endswith(name):
+            raise OSError(37, said.format("open"))
+        return opened(path, mode, **options)
+
+    monkeypatch.setattr(h5py, "File", refused)
+    message = failed(place, job_of(place.config, job))
+    assert name in message and "No locks available" in message and "HDF5_USE_FILE_LOCKING" in message
+    assert "delete" not in message
+
+    def nowhere(path, mode="r", **options):
+        if mode == "w":
+            raise OSError(37, said.format("create"))
+        return opened(path, mode, **options)
+
+    monkeypatch.setattr(h5py, "File", nowhere)
+    message = failed(place, job_of(place.config, "cache_teacher 0"))
+    assert SHARDS[0] in message and "HDF5_USE_FILE_LOCKING" in message and "disk" not in message
+
+
+@pytest.mark.parametrize(("job", "name"), READ)
+@pytest.mark.parametrize("trouble", ["gone", "a link to nowhere"])
+def test_nobody_is_told_to_delete_what_was_not_read(place, job, name, trouble):
+    place.path(name).unlink()
+    if trouble == "a link to nowhere":
+        place.path(name).symlink_to("nowhere")
+    job = job_of(place.config, job)
+    with pytest.raises(SystemExit):
+        job.run("logs/job.log")
+    (message,) = re.findall(r"ERROR: (.*)", place.path("logs/job.log").read_text())
+    is_a_sentence(message)
+    assert Path(name).name in message and "delete" not in message
 
 
 # Disks that are full, and folders that take no files

@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 
 from wecolora.errors import BadInput
+from wecolora.files import in_utf8
 from wecolora.workflow import Campaign
 
 
@@ -61,6 +62,7 @@ def status(arguments: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; bad input ends it with one line and status 1."""
+    in_utf8()
     parser = argparse.ArgumentParser(prog="wecolora", description=__doc__)
     commands = parser.add_subparsers(required=True)
     commands_of = {

@@ -14,6 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from wecolora.errors import BadInput
+from wecolora.runtime import helpers
+
+MEMORY = 2**28  # of shared memory that workers hand their batches over in
 
 
 class Decoder:
@@ -25,6 +28,7 @@ class Decoder:
     """
 
     def __init__(self, decode: Callable[[Any], np.ndarray], workers: int = 0, device: str = "cpu") -> None:
+        workers = helpers(workers, MEMORY)
         self._plan = _Plan()
         self._stop: weakref.finalize | None = None
         self._loader = DataLoader(

@@ -5,8 +5,10 @@ Nothing from outside runs code: files are safetensors, or pickles that torch rea
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ from wecolora.errors import BadInput
 from wecolora.recipes import FetchRecipe
 from wecolora.timm_models import HUB_FILES, lookup
 from wecolora.vit import build, mismatch
+
+log = logging.getLogger("wecolora")
+PATCHES = "patch_embed.proj.weight"  # a name that every VisionTransformer of timm's has
 
 
 def download(name: str) -> Path:
@@ -54,8 +59,9 @@ def download(name: str) -> Path:
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
-    """The tensors of a checkpoint by name, out of what training scripts wrap them in; of a masked autoencoder, without
-    its decoder. BadInput for a file that cannot be read without running what it holds."""
+    """Return the tensors of a checkpoint by name, out of what training scripts wrap them in; of a masked autoencoder,
+    without its decoder. Raise BadInput for a file that cannot be read without running what it holds, or that holds
+    several models."""
     try:
         state = load_state_dict(str(path), weights_only=True)
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, AttributeError, pickle.PickleError) as error:
@@ -64,9 +70,43 @@ def read_state(path: str | Path) -> dict[str, Any]:
             f"{path}: cannot be read as weights ({reason}); give a whole .safetensors file, or one that torch.load "
             "reads with weights_only: a pickle that holds code is never run."
         ) from error
+    state = _of_one_model(state, path)
     if "decoder_embed.weight" in state:
         state = {key: value for key, value in state.items() if not key.startswith(("decoder_", "mask_token"))}
     return state
+
+
+def _of_one_model(state: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """Return the tensors of the one VisionTransformer in a checkpoint, by its own names, where they stand under a
+    prefix (``teacher.``, ``backbone.``, Lightning's ``model.``) or in dictionaries. What timm converts stays as it is.
+    """
+    if PATCHES in state or "encoder" in state or any(name.startswith("visual.") for name in state):
+        return state
+    tensors = dict(_flat(state))
+    prefixes = sorted(name.removesuffix(PATCHES) for name in tensors if name.endswith(f".{PATCHES}"))
+    if len(prefixes) > 1:
+        raise BadInput(
+            f"{path}: holds {len(prefixes)} models, under {' and '.join(prefixes)}; save the weights of one of them "
+            "in a file of their own."
+        )
+    if not prefixes:
+        return state
+    (prefix,) = prefixes
+    found = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    if others := [name for name in tensors if not name.startswith(prefix)]:
+        text = "WARNING: %s: %d tensors outside %s are left out, such as %s."
+        log.warning(text, path, len(others), prefix, others[0])
+    log.info("%s: the model's weights stand under %s", path, prefix)
+    return found
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the tensors of dictionaries within one another, by their names joined with dots."""
+    for name, value in values.items():
+        if isinstance(value, torch.Tensor):
+            yield f"{prefix}{name}", value
+        elif isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
 
 
 def fetched(recipe: FetchRecipe, path: str | Path) -> VisionTransformer:
@@ -76,7 +116,7 @@ def fetched(recipe: FetchRecipe, path: str | Path) -> VisionTransformer:
     if "head.weight" in state:
         classes = len(state["head.weight"])
     else:  # no head, or other projects' names, which timm converts
-        classes = 0 if "patch_embed.proj.weight" in state else lookup(recipe.timm).num_classes
+        classes = 0 if PATCHES in state else lookup(recipe.timm).num_classes
     if shape.global_pool != "map":
         state = {key: value for key, value in state.items() if "attn_pool." not in key}
     try:

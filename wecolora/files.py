@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,14 @@ from typing import Any
 import xxhash
 
 from wecolora.errors import BadInput
+
+
+def in_utf8() -> None:
+    """Start this process anew in Python's UTF-8 mode where the machine's locale would have it read file names and print
+    in another encoding: an image's name, and so its views, would depend on the node. Its children inherit the mode."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, sys.orig_argv)
 
 
 @contextmanager
@@ -115,7 +124,7 @@ def read_json(path: str | Path, keys: Iterable[str], purpose: str) -> Any:
         for key in keys:
             content[key]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise unreadable(path, error, "is no whole file of this project", f"delete it to {purpose}") from error
+        raise unreadable(path, error, "cannot be read", f"delete it to {purpose}") from error
     return content
 
 

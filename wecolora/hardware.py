@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import warnings
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -53,6 +53,14 @@ def deterministic() -> None:
     warnings.showwarning = note
 
 
+def _version(package: str) -> str:
+    """Return the version of a package; this project itself may run from a checkout that nobody installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
 def environment(device_name: str, processes: int = 1) -> dict[str, Any]:
     """What a number may depend on besides its recipe; the same on every run of one installation. On a GPU, by the end
     of a job, also the operations that it used and that have no deterministic algorithm."""
@@ -63,7 +71,7 @@ def environment(device_name: str, processes: int = 1) -> dict[str, Any]:
     found: dict[str, Any] = {
         "python": platform.python_version(),
         "device": kind,
-        **{name: version(name) for name in packages},
+        **{name: _version(name) for name in packages},
     }
     if processes > 1:
         found["processes"] = processes

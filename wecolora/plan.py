@@ -21,6 +21,7 @@ from rich.table import Table
 
 from wecolora.computation import bytes_per_view, counts
 from wecolora.datasets import SOURCES, chestxray14, cifar100, imagenet, inat2019, resisc45
+from wecolora.files import unreadable
 from wecolora.grid import RunSpec
 from wecolora.jobs import Job, jobs, there
 from wecolora.methods import METHODS
@@ -117,7 +118,11 @@ def sizes(campaign: Campaign, dataset: str) -> tuple[int, int]:
     """(training, test) images of a data set."""
     index = campaign.index(dataset)
     if Path(index).exists():
-        split = pq.read_table(index, columns=["split"]).column("split").to_pylist()
+        try:
+            split = pq.read_table(index, columns=["split"]).column("split").to_pylist()
+        except (OSError, KeyError, ValueError) as error:  # pyarrow's own are ValueErrors
+            remedy = "delete it to prepare the data set again"
+            raise unreadable(index, error, "is no index of a data set", remedy) from error
         return split.count("train"), split.count("test")
     data = campaign.config.datasets[dataset]
     if data.source == "bundled":

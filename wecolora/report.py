@@ -110,8 +110,8 @@ def write_report(
     """Write the page of these scores, students (student.json files, scored or not) and artifacts; ``config`` is the
     resolved config. What else there is to say of a run lies beside: circumstances, which may be missing."""
     paths = [Path(path) for path in scores]
-    resolved = Path(config).read_text(encoding="utf-8")
     labels = _labels(read_json(config, (), "have it written again"))
+    resolved = Path(config).read_text(encoding="utf-8")
     runs = read_runs(paths, map(Path, students), labels)
     by_anchor = {run.anchor: run for run in runs}
     frame = read_scores(paths)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from wecolora.files import unwritable, write_text
 log = logging.getLogger("wecolora")
 STAMP = "%Y-%m-%d %H:%M:%S"  # of a log's lines
 FINISHED = "finished"  # the last of them
+SHARED_MEMORY = "/dev/shm"
 
 
 @contextmanager
@@ -117,11 +120,30 @@ def circumstances(started: float) -> dict[str, Any]:
     }
 
 
-def _git_revision() -> str | None:
-    """Return the commit of the working directory's checkout; None where there is no git, or it tells of none (no
-    checkout, or another user's)."""
+def helpers(wanted: int, memory: int = 0) -> int:
+    """Return how many processes may help this one: as many as wanted, or none, with a warning, where the machine lacks
+    what they need: semaphores, and that many bytes of shared memory (containers often have 64 MB)."""
+    if wanted == 0:
+        return 0
     try:
-        git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+        multiprocessing.get_context("fork").Lock()
+        # Where there is no such folder and yet a lock, as on macOS, shared memory lies elsewhere.
+        free = shutil.disk_usage(SHARED_MEMORY).free if os.path.isdir(SHARED_MEMORY) else memory
+        trouble = f"{free:,} bytes are free, and {memory:,} are wanted" if free < memory else ""
+    except OSError as error:
+        trouble = error.strerror or str(error)
+    if trouble:
+        log.warning("WARNING: %s: %s; one process does the work of %d, slowly.", SHARED_MEMORY, trouble, wanted + 1)
+    return 0 if trouble else wanted
+
+
+def _git_revision() -> str | None:
+    """Return the commit of this code's checkout; None where there is no git, or it tells of none (no checkout, or
+    another user's)."""
+    try:
+        git = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
     except OSError:
         return None
     return git.stdout.strip() or None

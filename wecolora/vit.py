@@ -91,13 +91,16 @@ def load(
 
 
 def _unreadable(weights: str | Path, error: Exception) -> BadInput:
-    return unreadable(weights, error, "is no whole file of safetensors weights", WHOLE)
+    return unreadable(weights, error, "cannot be read as safetensors weights", WHOLE)
 
 
 def mismatch(error: Exception) -> str:
-    """What load_state_dict, or what comes before it, complains of first."""
-    reason = str(error).split("\n\t", 1)[-1].split("\n")[0].strip(" .")
-    return re.sub('", ".*', '" and more', reason)
+    """Return what load_state_dict, or what comes before it, complains of first; where names are missing, also those
+    that are there in their place."""
+    complaints = [re.sub('", ".*', '" and more', line.strip(" .")) for line in str(error).split("\n\t")]
+    first, *others = complaints[1:] or [complaints[0].split("\n")[0]]
+    unexpected = [line for line in others if line.startswith("Unexpected") and first.startswith("Missing")]
+    return "; ".join([first, *unexpected])
 
 
 def load_student(architecture: dict[str, Any], weights: str | Path) -> VisionTransformer:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,39 @@ def agree(found, wanted, size):
 
 
 # What is read
+
+
+@pytest.mark.parametrize("prefix", ["teacher.", "backbone.", "student.module.backbone.", "model.", "net.encoder."])
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_a_model_under_a_prefix_is_found(model, tmp_path, caplog, prefix, name):
+    state = {prefix + key: value for key, value in model.state_dict().items()}
+    state["projection.weight"] = torch.zeros(3)
+    (save_file if name.endswith("tensors") else torch.save)(state, tmp_path / name)
+    with caplog.at_level("INFO", "wecolora"):
+        agree(fetched(recipe(SMALL), tmp_path / name), model, 160)
+    assert f"under {prefix}" in caplog.text and "1 tensors" in caplog.text and "projection.weight" in caplog.text
+
+
+def test_a_model_in_a_dictionary_of_its_own_is_found(model, tmp_path):
+    torch.save({"epoch": 3, "teacher": {"backbone": model.state_dict(), "steps": 7}}, tmp_path / "w.pth")
+    agree(fetched(recipe(SMALL), tmp_path / "w.pth"), model, 160)
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_of_several_models_none_is_guessed(model, tmp_path, nested):
+    state = model.state_dict()
+    both = {"teacher": state, "student": state}
+    flat = {f"{who}.{key}": value for who, values in both.items() for key, value in values.items()}
+    torch.save(both if nested else flat, tmp_path / "w.pth")
+    with pytest.raises(BadInput, match=re.escape("holds 2 models, under student. and teacher.; save the")):
+        read_state(tmp_path / "w.pth")
+
+
+def test_where_names_are_missing_those_that_are_there_are_told(model, tmp_path):
+    state = {f"vit.{key}".replace("patch_embed", "embeddings"): value for key, value in model.state_dict().items()}
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(BadInput, match=r'Missing key.*"cls_token" and more; Unexpected key.*"vit\.'):
+        fetched(recipe(SMALL), tmp_path / "w.safetensors")
 
 
 def test_a_safetensors_file_of_timms_names_comes_back_bit_by_bit_with_its_head(model, tmp_path):

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from wecolora.errors import BadInput
-from wecolora.files import atomic_write, file_state, files_below, folder_state, read_json, remove_leftovers
+from wecolora.files import atomic_write, file_state, files_below, folder_state, read_json, remove_leftovers, unreadable
 
 
 def names(folder):
@@ -82,6 +82,38 @@ def test_json_that_is_not_whole_is_named(tmp_path, text):
         read_json(tmp_path / "a.json", ["key"], "make it again")
     (tmp_path / "a.json").write_text('{"key": [1]}')
     assert read_json(tmp_path / "a.json", ["key"], "make it again") == {"key": [1]}
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("no footer"), "is no table (no footer); delete it to make it again."),
+        (OSError("truncated file: eof = 96"), "is no table (truncated file: eof = 96); delete it to make it again."),
+        (PermissionError(13, "Permission denied"), "cannot be read (Permission denied); let it be read."),
+        (FileNotFoundError("a"), "cannot be read (No such file or directory); restore it, or run snakemake again"),
+        (
+            OSError("[Errno 5] Error reading. Detail: [errno 5] Input/output error"),
+            "(Input/output error); it may",
+        ),
+        (OSError("No such device (os error 19)"), "(No such device); it may be whole"),
+        (OSError(24, "Too many open files"), "(Too many open files); let more files be open at once (ulimit -n)."),
+        (OSError(37, "No locks available"), "(No locks available); HDF5 could not lock it"),
+        (OSError(13, "Permission denied: '/data/blocks/unlocked'"), "(Permission denied); let it be read."),
+    ],
+)
+def test_what_is_said_of_a_file_that_cannot_be_read(error, said):
+    message = str(unreadable("a", error, "is no table", "delete it to make it again"))
+    assert message.startswith("a: ") and said in message
+    assert str(unreadable("a", error, "is", "delete", name="b (part 2)")).startswith("b (part 2): ")
+
+
+def test_text_is_utf8_in_every_locale(tmp_path):
+    """In a process whose locale knows none of these signs."""
+    code = "import sys; from wecolora.files import write_text; write_text(sys.argv[1], ascii_text.encode().decode(%r))"
+    code = code.replace("ascii_text", repr("±✓北".encode("unicode_escape").decode())) % "unicode_escape"
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.txt")], env=environment, check=True)
+    assert (tmp_path / "a.txt").read_bytes().decode() == "±✓北"
 
 
 def test_an_old_file_stands_until_the_new_one_is_whole(tmp_path):

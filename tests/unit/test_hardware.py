@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import warnings
+from importlib.metadata import PackageNotFoundError
 
 import numpy
 import torch
@@ -45,6 +46,17 @@ def test_the_environment_is_the_same_on_each_run_and_names_no_machine(tmp_path, 
     assert {"python", "device", "wecolora", "torch", "timm", "numpy", "pillow"} == set(first)
     assert first["numpy"] == numpy.__version__ and first["python"] == ".".join(map(str, sys.version_info[:3]))
     assert torch.__version__.startswith(first["torch"].split("+")[0])
+
+
+def test_a_checkout_that_nobody_installed_has_an_environment(monkeypatch):
+    def version(package):
+        if package == "wecolora":
+            raise PackageNotFoundError(package)
+        return "1"
+
+    monkeypatch.setattr(hardware, "version", version)
+    found = hardware.environment("cpu")
+    assert (found["wecolora"], found["torch"]) == ("not installed", "1")
 
 
 def test_the_environment_tells_of_several_processes():

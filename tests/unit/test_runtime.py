@@ -133,9 +133,39 @@ def test_circumstances_hold_what_changes(tmp_path, monkeypatch):
     found = runtime.circumstances(time.time() - 12.5)
     assert set(found) == {"finished", "seconds", "host", "git"} and 12.4 < found["seconds"] < 20
     assert found["host"] == platform.node() and found["finished"].startswith("20")
-    monkeypatch.chdir(tmp_path)  # no git repository
-    assert runtime.circumstances(0)["git"] is None
+    monkeypatch.chdir(tmp_path)  # of the code, wherever it runs
+    assert runtime.circumstances(0)["git"] == found["git"]
     json.dumps(found)
+
+
+@pytest.mark.parametrize("git", [None, "exit 128", "exit 0"])
+def test_a_machine_without_git_or_a_checkout_that_it_refuses_has_no_revision(tmp_path, monkeypatch, git):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if git:
+        (tmp_path / "git").write_text(f"#!/bin/sh\necho 'fatal: dubious ownership' >&2\n{git}\n")
+        (tmp_path / "git").chmod(0o755)
+    assert runtime.circumstances(0)["git"] is None
+
+
+# Helpers
+
+
+def test_as_many_processes_help_as_are_wanted():
+    assert runtime.helpers(3, 1) == 3 and runtime.helpers(0, 2**62) == 0
+
+
+def test_nobody_helps_where_shared_memory_is_too_small(caplog):
+    assert runtime.helpers(3, 2**62) == 0
+    assert "/dev/shm" in caplog.text and "one process does the work of 4" in caplog.text
+
+
+def test_nobody_helps_where_there_are_no_semaphores(monkeypatch, caplog):
+    def lacks(*arguments, **options):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", lacks)
+    assert runtime.helpers(3) == 0
+    assert "Function not implemented" in caplog.text
 
 
 # SIGTERM
