@@ -5,10 +5,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-# A config file that is named replaces config.yaml, and `--config` changes single keys of either, whatever profile is used:
-# Snakemake itself would merge the two files, or drop config.yaml for a single key.
-workflow.config_settings.replace_workflow_config = False
-
+# A config file that is named replaces this one; Snakemake itself would merge the two.
 if not workflow.overwrite_configfiles:
 
     configfile: "config.yaml"

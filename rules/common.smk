@@ -2,6 +2,7 @@
 
 import sys
 
+from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
 sys.path.insert(0, workflow.basedir)
@@ -15,10 +16,13 @@ in_utf8()
 
 try:
     refuse_unquotable(sys.executable)
+    # Not Snakemake's own `config`, in which a key of the command line may stand twice, or alone, by the profile.
+    values = {}
     for path in workflow.configfiles:
         refuse_repeated_keys(path)
-    update_config(config, typed(workflow.config_settings.config))
-    campaign = Campaign(config)
+        update_config(values, load_configfile(path))
+    update_config(values, typed(workflow.config_settings.config))
+    campaign = Campaign(values)
 except BadInput as error:
     raise WorkflowError(str(error)) from None
 

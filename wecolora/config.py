@@ -460,7 +460,7 @@ def typed(value: Any) -> Any:
     """Return a value of `snakemake --config`, such as ``probe={epochs: 9}``, as YAML reads it: Snakemake leaves every
     number within a list or a dictionary a text."""
     if isinstance(value, Mapping):
-        return {key: typed(entry) for key, entry in value.items()}
+        return {int(key) if key.isdecimal() else key: typed(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [typed(entry) for entry in value]
     if isinstance(value, str):

@@ -109,10 +109,11 @@ def test_what_is_said_of_a_file_that_cannot_be_read(error, said):
 
 def test_text_is_utf8_in_every_locale(tmp_path):
     """In a process whose locale knows none of these signs."""
-    code = "import sys; from wecolora.files import write_text; write_text(sys.argv[1], ascii_text.encode().decode(%r))"
-    code = code.replace("ascii_text", repr("±✓北".encode("unicode_escape").decode())) % "unicode_escape"
+    code = "import sys; from wecolora.files import write_text; "
+    code += "write_text(sys.argv[1], bytes.fromhex(sys.argv[2]).decode())"
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.txt")], env=environment, check=True)
+    command = [sys.executable, "-c", code, str(tmp_path / "a.txt"), "±✓北".encode().hex()]
+    subprocess.run(command, env=environment, check=True)
     assert (tmp_path / "a.txt").read_bytes().decode() == "±✓北"
 
 

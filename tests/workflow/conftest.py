@@ -4,10 +4,12 @@ an artifact of each kind."""
 from __future__ import annotations
 
 import copy
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,13 +100,25 @@ class Place:
     folder: Path
     workflow: Path = REPOSITORY
 
-    def snakemake(self, config: dict, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake here on this config; output and error in ``stdout``."""
-        (self.folder / "smoke.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(self.workflow / "Snakefile"), "--cores", "2"]
-        command += [*arguments, "--configfile", "smoke.yaml"]
+    def snakemake(
+        self, config: dict | None, *arguments: str, environment: Mapping[str, str] = os.environ, python: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake here on this config, or on config.yaml; output and error in ``stdout``."""
+        command = [python or sys.executable, "-m", "snakemake", "--snakefile", str(self.workflow / "Snakefile")]
+        command += ["--cores", "2", *arguments]
+        if config is not None:
+            text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+            (self.folder / "smoke.yaml").write_text(text, encoding="utf-8")
+            command += ["--configfile", "smoke.yaml"]
         return subprocess.run(
-            command, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+            command,
+            cwd=self.folder,
+            env=environment,
+            encoding="utf-8",
+            errors="backslashreplace",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
 
     def planned(self, config: dict) -> dict[str, int]:
