@@ -71,7 +71,7 @@ def _parts(name: str, root: Path, paths: list[str]) -> tuple[str, ...]:
             _refuse_spelling(name, root, [*train, *held_out])
         return "train", held_out[0]
     in_classes = {path.split("/")[0] for path in paths if path.count("/") > 1}
-    if train and train[0] != "train" and in_classes == used:
+    if train and train[0] != "train" and used == in_classes == {train[0]}:
         _refuse_spelling(name, root, train)
     return ("train",) if "train" in in_classes else ()
 

@@ -63,7 +63,7 @@ def listing(name: str, data: Listed) -> Listing:
     entries = [Entry(path, path, numbers, part) for path, numbers, part in zip(paths, labels, split, strict=True)]
     listed = Listing(root, classes, entries, multilabel=data.labels is not None and data.separator is not None)
     listed.splits = ("train",) if data.split is None and data.test_share is None else ("train", "test")
-    if listed.multilabel and not any(data.separator in cell for cell in columns.texts[data.labels]):
+    if data.labels and data.separator and not any(data.separator in cell for cell in columns.texts[data.labels]):
         listed.remarks = [f"no cell of column {data.labels!r} holds {data.separator!r}, which divides its labels."]
     return listed
 
@@ -96,8 +96,8 @@ def _text_table(table: Path, wanted: list[str]) -> Columns:
             raise BadInput(f"{table}: line {row.line} has {len(row.cells)} of {len(header)} columns; mend it.")
         if len(row.cells) > len(header):
             raise BadInput(
-                f"{table}: line {row.line} has {len(row.cells)} columns, where the header has {len(header)}; put a cell "
-                f"that holds {delimiter!r} in double quotes."
+                f"{table}: line {row.line} has {len(row.cells)} columns, where the header has {len(header)}; put a "
+                f"cell that holds {delimiter!r} in double quotes."
             )
         found.numbers.append(row.line)
         for column, place in zip(wanted, places, strict=True):
@@ -179,7 +179,7 @@ def _paths(root: Path, as_told: Path, columns: Columns, column: str) -> list[str
         raise BadInput(f"{table}: has no rows; list the images there.")
     inside = Inside(root, str(table))
     paths, absent = [], []
-    rows: dict[str, int] = {}
+    rows: dict[str, list[int]] = {}
     for position, text in enumerate(given):
         if not text:
             raise BadInput(f"{columns.at(position)} has no path in column {column!r}; add it, or take out the row.")
@@ -187,13 +187,11 @@ def _paths(root: Path, as_told: Path, columns: Columns, column: str) -> list[str
         if path is None:
             absent.append(text)
             continue
-        if path in rows:
-            raise BadInput(
-                f"{table}: names {path} more than once ({columns.unit}s {columns.numbers[rows[path]]} and "
-                f"{columns.numbers[position]}); give it one row."
-            )
-        rows[path] = position
+        rows.setdefault(path, []).append(columns.numbers[position])
         paths.append(path)
+    if len(rows) < len(paths):
+        twice = [f"{path}: {columns.unit}s {some(list(map(str, at)))}" for path, at in rows.items() if len(at) > 1]
+        raise BadInput(f"{table}: names {len(twice)} images more than once ({some(twice)}); give each one row.")
     if absent:
         raise BadInput(
             f"{table}: names {len(absent)} images that are no files below {root} ({some(absent)}); correct their "
@@ -213,6 +211,7 @@ def _below(path: str, *roots: Path) -> str:
 
 def _labels(columns: Columns, paths: list[str], column: str, separator: str | None) -> list[tuple[str, ...]]:
     given = columns.texts[column]
+    cells: list[tuple[str, ...]]
     if separator is None:
         if without := [path for path, cell in zip(paths, given, strict=True) if not cell]:
             raise BadInput(
@@ -226,8 +225,8 @@ def _labels(columns: Columns, paths: list[str], column: str, separator: str | No
     if bad := {part for part in label if is_unprintable(part)}:
         position = next(position for position, parts in enumerate(cells) if bad & set(parts))
         raise BadInput(
-            f"{columns.at(position)} has the label {min(bad & set(cells[position]))!r}, with a character that cannot be "
-            "printed; take it out."
+            f"{columns.at(position)} has the label {min(bad & set(cells[position]))!r}, with a character that cannot "
+            "be printed; take it out."
         )
     return [tuple(label[part] for part in parts) for parts in cells]
 
