@@ -221,7 +221,7 @@ def _labels(columns: Columns, paths: list[str], column: str, separator: str | No
         cells = [(cell,) for cell in given]
     else:
         cells = [tuple(part for part in map(str.strip, cell.split(separator)) if part) for cell in given]
-    label = {part: label_of(part) for parts in cells for part in parts}  # each once: there are few
+    label = {part: label_of(part) for part in {part for parts in cells for part in parts}}
     if bad := {part for part in label if is_unprintable(part)}:
         position = next(position for position, parts in enumerate(cells) if bad & set(parts))
         raise BadInput(
