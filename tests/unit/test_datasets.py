@@ -13,7 +13,7 @@ import xxhash
 from PIL import Image
 
 from wecolora.bundled import BUNDLED
-from wecolora.datasets import prepare
+from wecolora.datasets import SOURCES, prepare
 from wecolora.errors import BadInput
 from wecolora.images import read_index
 from wecolora.recipes import Bundled, Folder
@@ -330,6 +330,7 @@ def test_files_that_are_left_out_are_counted(tmp_path, caplog):
     found = report(tmp_path)
     assert found["left_out"] == {".heic": 2, ".txt": 1, "without suffix": 1, ".\ufffd": 1}
     assert found["skipped"] == {"hidden files": 2, "broken links": 1}
+    assert "1 links in its folders lead to nothing, and are left out." in found["remarks"]
     assert "mine: of what lies in its folders, these are no images and left out: 2 .heic, 1" in caplog.text
     assert "these are skipped: 2 hidden files, 1 broken links." in caplog.text
 
@@ -392,6 +393,17 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     folder = tmp_path / "pictures" / "train" / "dog" / "deep"
     said = f"{folder}: cannot be read for data set mine (Permission denied); let it be read, or take it out."
     assert str(caught.value) == said
+
+
+def test_a_root_that_cannot_be_read_is_named_where_the_error_does_not(tmp_path, monkeypatch):
+    def listing(name, data):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setitem(SOURCES, "folder", listing)
+    with pytest.raises(
+        BadInput, match=rf"^{tmp_path}/pictures: cannot be read for data set mine \(Input/output error\)"
+    ):
+        prepared(tmp_path / "pictures", tmp_path)
 
 
 # Names of classes

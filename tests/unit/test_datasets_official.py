@@ -554,6 +554,16 @@ def test_lists_of_inat_that_contradict_themselves_are_refused(tmp_path, file, ch
     assert says in said and "github.com/visipedia" in said
 
 
+def test_a_path_of_inat_is_found_in_either_spelling_of_its_accents(tmp_path):
+    layouts.inat2019(tmp_path / "data")
+    (tmp_path / "data" / "train_val2019" / "Birds").rename(tmp_path / "data" / "train_val2019" / "O\u0308gel")
+    for name in ("train2019.json", "val2019.json"):
+        path = tmp_path / "data" / name
+        path.write_text(path.read_text().replace("train_val2019/Birds", "train_val2019/\u00d6gel"))
+    index = prepared(tmp_path, "inat2019")
+    assert len(index.ids) == 12 and sum("/O\u0308gel/" in name for name in index.ids) == 8
+
+
 def test_an_annotation_twice_is_one(tmp_path):
     layouts.inat2019(tmp_path / "data")
     path = tmp_path / "data" / "train2019.json"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import itertools
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from wecolora.datasets import prepare
+from wecolora.datasets.columns import read_columns
 from wecolora.errors import BadInput
 from wecolora.images import read_index
 from wecolora.recipes import Listed
@@ -295,6 +298,35 @@ def test_no_row_is_swallowed_and_no_label_cut(tmp_path, text, keys, says):
     table_of(tmp_path, text)
     said = refusal(tmp_path, **keys)
     assert f"{tmp_path / 'root' / 'labels.csv'}: " in said and says in said
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "wanted"),
+    [
+        ("path,label,note", "{0}.png,c{0},n", ["path", "label"]),
+        ("path,note,label", "{0}.png,,c{0}", ["path", "label"]),
+        ("note,path,x,label", "n,{0}.png,,c{0}", ["path", "label"]),
+        ("path,note", "{0}.png,n", ["path"]),
+    ],
+)
+def test_two_quotes_anywhere_lose_no_row(tmp_path, head, row, wanted):
+    """Wherever they stand, the table is refused or says the same as without them."""
+    lines = [head, *(row.format(number) for number in range(1, 4)), ""]
+    text, columns = "\n".join(lines), head.split(",")
+    expected = {column: [line.split(",")[columns.index(column)] for line in lines[1:-1]] for column in wanted}
+    table, counts = tmp_path / "labels.csv", Counter()
+    for first, second in itertools.combinations_with_replacement(range(len(head) + 1, len(text) + 1), 2):
+        table.write_text(f'{text[:first]}"{text[first:second]}"{text[second:]}')
+        try:
+            read = read_columns(table, "mine", wanted).texts
+        except BadInput as error:
+            assert str(error).startswith(f"{table}: line ")
+            counts["refused"] += 1
+        else:
+            plain = {column: [cell.replace('"', "") for cell in cells] for column, cells in read.items()}
+            assert plain == expected, table.read_text()
+            counts["read"] += 1
+    assert min(counts["refused"], counts["read"]) > 50
 
 
 def test_quotes_as_they_should_be(tmp_path):

@@ -18,7 +18,7 @@ import xxhash
 from wecolora.datasets import bundled, chestxray14, cifar100, folder, imagenet, inat2019, resisc45, table
 from wecolora.datasets.checking import Seen, examine_all
 from wecolora.datasets.labels import doubtful
-from wecolora.datasets.listing import Besides, Entry, Listing, image_files, some
+from wecolora.datasets.listing import Besides, Entry, Listing, folders_in, image_files, nfc, some
 from wecolora.errors import BadInput
 from wecolora.files import atomic_write
 from wecolora.images import Index, write_index
@@ -159,14 +159,18 @@ def _refuse_empty(name: str, listed: Listing) -> None:
 def _with_files(listed: Listing, label: str) -> str:
     """A class without training images, and which files its folder has instead."""
     besides = Besides()
-    if listed.class_folders is not None and (folder := listed.root / listed.class_folders / label).is_dir():
-        image_files(folder, besides)
+    above = listed.root / (listed.class_folders or "")
+    for name in folders_in(above) if listed.class_folders is not None else ():
+        if nfc(name) == label:
+            image_files(above / name, besides)
     return f"{label}: {besides.told()}" if besides.files else label
 
 
 def _remarks(listed: Listing) -> list[str]:
-    """What is odd about the classes, and may be meant so."""
+    """What is odd about it, and may be meant so."""
     found = [*listed.remarks, *doubtful(listed.classes)]
+    if links := listed.besides.skipped["broken links"]:
+        found.append(f"{links} links in its folders lead to nothing, and are left out.")
     tested = {label for entry in listed.entries if entry.split == "test" for label in entry.labels}
     without = [label for number, label in enumerate(listed.classes) if number not in tested]
     if "test" in listed.splits and without:
