@@ -298,6 +298,12 @@ def test_splits_are_not_divided_as_classes(tmp_path, names, which):
         prepared(tmp_path / "pictures", tmp_path, test_share=0.5)
 
 
+def test_a_root_too_high_is_refused_before_its_one_folder_becomes_the_class(tmp_path):
+    put(tmp_path / "pictures", "photos/train/a/1.png", "photos/val/a/1.png")
+    with pytest.raises(BadInput, match=f"set datasets.mine.root to {tmp_path}/pictures/photos"):
+        prepared(tmp_path / "pictures", tmp_path, test_share=0.5)
+
+
 def test_a_class_may_be_called_as_a_split(tmp_path):
     put(tmp_path / "pictures", *(f"{label}/{number}.png" for label in ("train", "bus") for number in range(2)))
     assert prepared(tmp_path / "pictures", tmp_path, test_share=0.5).classes == ["bus", "train"]

@@ -124,6 +124,14 @@ def test_labels_may_be_numbers(tmp_path, table, labels, classes):
     assert [index.classes[label] for (label,) in index.labels] == texts
 
 
+def test_one_column_may_serve_twice(tmp_path):
+    put(tmp_path / "root", ["a.png", "b.png"])
+    for table in ("labels.csv", "labels.parquet"):
+        write(tmp_path / "root" / table, ["path", "x"], [("b.png", 1), ("a.png", 2)])
+        index = prepared(tmp_path, table=table, labels="path")
+        assert found(index) == {name: ([name], "train") for name in ("a.png", "b.png")}
+
+
 def test_several_labels_or_none(tmp_path):
     names = ["1.png", "2.png", "3.png"]
     put(tmp_path / "root", names)

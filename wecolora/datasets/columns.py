@@ -99,11 +99,9 @@ def _parquet(table: Path, wanted: list[str]) -> Columns:
             rows = file.read(columns=[names[column] for column in wanted])
             texts = {column: [_text(value) for value in rows.column(names[column]).to_pylist()] for column in wanted}
             empty = {place for place, cells in enumerate(zip(*texts.values(), strict=True)) if not any(cells)}
-            if empty:  # as far as can be seen from these columns
-                others = file.read()
-                empty = {
-                    place for place in empty if all(_is_missing(column[place].as_py()) for column in others.columns)
-                }
+            if empty:  # as far as these columns tell
+                whole = file.read().columns
+                empty = {place for place in empty if all(_is_missing(column[place].as_py()) for column in whole)}
     except (pa.ArrowException, TypeError) as error:
         raise BadInput(
             f"{table}: cannot be read as a Parquet table of texts and numbers ({error}); save it as one."

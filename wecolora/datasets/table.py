@@ -23,7 +23,7 @@ def listing(name: str, data: Listed) -> Listing:
     label."""
     root = root_of(name, data)
     table = root / data.table
-    wanted = [column for column in (data.path, data.labels, data.split) if column is not None]
+    wanted = list(dict.fromkeys(column for column in (data.path, data.labels, data.split) if column is not None))
     columns = read_columns(table, name, wanted)
     if columns.empty:
         log.info("%s: %d rows of empty cells are left out.", name, columns.empty)
