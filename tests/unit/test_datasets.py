@@ -337,8 +337,8 @@ def test_files_that_are_left_out_are_counted(tmp_path, caplog):
     assert found["left_out"] == {".heic": 2, ".txt": 1, "without suffix": 1, ".\ufffd": 1}
     assert found["skipped"] == {"hidden files": 2, "broken links": 1}
     assert "1 links in its folders lead to nothing, and are left out." in found["remarks"]
-    assert "mine: of what lies in its folders, these are no images and left out: 2 .heic, 1" in caplog.text
-    assert "these are skipped: 2 hidden files, 1 broken links." in caplog.text
+    assert "mine: files left out, by suffix: 2 .heic, 1" in caplog.text
+    assert "mine: skipped in its folders: 2 hidden files, 1 broken links." in caplog.text
 
 
 def test_a_root_of_other_files_says_which(tmp_path):

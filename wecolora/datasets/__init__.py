@@ -228,10 +228,10 @@ def _tell(name: str, found: dict[str, Any]) -> None:
         if counts[key] != count:
             what = f"{SPLITS[key]} images" if key in SPLITS else key
             log.warning("WARNING: %s: %s %s, where %s are published.", name, f"{counts[key]:,}", what, f"{count:,}")
-    for key, what in {"left_out": "no images and left out", "skipped": "skipped"}.items():
+    for key, what in {"left_out": "files left out, by suffix", "skipped": "skipped in its folders"}.items():
         if found[key]:
             parts = [f"{count:,} {kind}" for kind, count in found[key].items()]
-            log.info("%s: of what lies in its folders, these are %s: %s.", name, what, some(parts, 10))
+            log.info("%s: %s: %s.", name, what, some(parts, 10))
     for remark in found["remarks"]:
         log.warning("WARNING: %s: %s", name, remark)
     if found["agrees"]:
