@@ -11,6 +11,7 @@ import shutil
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -154,26 +155,51 @@ def _is_abandoned(temporary: Path) -> bool:
     return False
 
 
-def files_below(root: str | Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """(path from the root, entry) of every file below a folder, through links, in the same order everywhere. Hidden
-    files and folders are left out: programs leave their own there (``._1.jpg``, ``.ipynb_checkpoints``)."""
-    yield from _files(str(root), "", ())
+# What servers, systems and Python leave in folders of pictures, in lower case: copies, thumbnails and what was deleted.
+FOREIGN = {
+    "@eadir", "@recently-snapshot", "@recycle", "#recycle", "#snapshot", "~snapshot", "$recycle.bin",
+    "system volume information", "lost+found", "__macosx", "__pycache__",
+}  # fmt: skip
 
 
-def _files(folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    for entry in _entries(folder):
+def files_below(root: str | Path, skipped: Counter[str] | None = None) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """(path from the root, entry) of every file below a folder, through links, in the same order everywhere.
+
+    Hidden files and folders are left out, and FOREIGN ones: programs leave their own there (``._1.jpg``, ``@eaDir``).
+    ``skipped`` counts these folders by name, and as "hidden files" and "broken links" what else is no file to read.
+    """
+    for path, entry in _below(str(root), "", (), Counter() if skipped is None else skipped):
+        if not path.endswith("/"):
+            yield path, entry
+
+
+def _below(
+    folder: str, prefix: str, above: tuple[str, ...], skipped: Counter[str]
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """As files_below, and the folders too, whose paths end in a slash."""
+    for entry in entries_of(folder, skipped):
         if entry.is_dir():
             # Only a link can lead back to a folder above, and then for ever.
             real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
             if real not in (*above, folder):
-                yield from _files(real, f"{prefix}{entry.name}/", (*above, folder))
+                yield f"{prefix}{entry.name}/", entry
+                yield from _below(real, f"{prefix}{entry.name}/", (*above, folder), skipped)
         elif entry.is_file():
             yield f"{prefix}{entry.name}", entry
+        else:
+            skipped["broken links"] += 1
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
+def entries_of(folder: str | Path, skipped: Counter[str] | None = None) -> list[os.DirEntry[str]]:
+    """What lies in a folder, sorted by name, without what files_below leaves out, which is never opened."""
+    found = []
     with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        for entry in entries:
+            if not entry.name.startswith(".") and entry.name.lower() not in FOREIGN:
+                found.append(entry)
+            elif skipped is not None:
+                skipped[entry.name if entry.is_dir(follow_symlinks=False) else "hidden files"] += 1
+    return sorted(found, key=lambda entry: entry.name)
 
 
 @functools.cache
@@ -181,9 +207,9 @@ def folder_state(root: str, depth: int | None = None) -> str:
     """A digest that changes when a folder's files change; no file is read. The same for a folder that is missing, which
     is refused where its files are wanted.
 
-    Of the names, sizes and modification times of all files below it. With ``depth``: of the files directly in it and of
-    the folders down to that depth alone, so that a data set of a million files is looked at in a moment. A folder's
-    time says that a file was added, removed or replaced, not that one was changed in place.
+    Of the names, sizes and modification times of all files below it, and of its folders' names. With ``depth``: of the
+    files directly in it and of the folders down to that depth alone, so that a data set of a million files is looked at
+    in a moment. A folder's time says that a file was added, removed or replaced, not that one was changed in place.
     """
     digest = xxhash.xxh3_64()
     try:
@@ -196,13 +222,16 @@ def folder_state(root: str, depth: int | None = None) -> str:
 
 
 def _all_files(root: str) -> Iterator[str]:
-    for path, entry in files_below(root):
+    for path, entry in _below(root, "", (), Counter()):
+        if path.endswith("/"):  # an empty one may be a class; its time changes with what is skipped, too
+            yield f"{path}\n"
+            continue
         about = entry.stat()
         yield f"{path} {about.st_size} {about.st_mtime_ns}\n"
 
 
 def _upper_folders(folder: str, depth: int, prefix: str = "") -> Iterator[str]:
-    for entry in _entries(folder):
+    for entry in entries_of(folder):
         if entry.is_dir():
             yield f"{prefix}{entry.name}/ {entry.stat().st_mtime_ns}\n"
             if depth > 1:

@@ -128,8 +128,9 @@ class Folder(_Divided):
     source: Literal["folder"] = Field(description="Image files in folders.")
     test_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
-        description="Given: class folders directly below the root, divided at random. Not given: train/<class>/ and "
-        "test/<class>/ (or val/<class>/), or, in any other layout, unlabelled (for distillation only).",
+        description="Given: class folders directly below the root, divided at random. Not given: train/<class>/ and, "
+        "where one of them is there, test/<class>/ (or val/, valid/ or validation/), or, in any other layout, "
+        "unlabelled (for distillation only). A root that can be read in two ways is refused.",
     )
 
 
@@ -138,13 +139,19 @@ class Listed(_Divided):
 
     source: Literal["table"] = Field(description="Image files that a CSV or Parquet file lists.")
     table: str = Field(description="A CSV or Parquet file, from the root: a row an image.")
-    path: str = Field(default="path", description="The column of the images' paths, from the root.")
-    labels: str | None = Field(default="label", description="The column of the labels; null: unlabelled.")
+    path: str = Field(
+        default="path", description="The column of the images' paths, from the root, or absolute and below it."
+    )
+    labels: str | None = Field(
+        default="label", description="The column of the labels, texts or numbers (1.0 is 1); null: unlabelled."
+    )
     separator: str | None = Field(
         default=None,
         description="An image has several labels, divided by it, or none; the score is the AUC.",
     )
-    split: str | None = Field(default=None, description="The column that says train or test (or val).")
+    split: str | None = Field(
+        default=None, description="The column that says train or test (or val, valid or validation)."
+    )
     test_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None, description="In the place of `split`: divided at random."
     )

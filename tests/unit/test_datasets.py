@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ import xxhash
 from PIL import Image
 
 from wecolora.bundled import BUNDLED
-from wecolora.datasets import prepare
+from wecolora.datasets import SOURCES, prepare
 from wecolora.errors import BadInput
 from wecolora.images import read_index
 from wecolora.recipes import Bundled, Folder
@@ -71,7 +72,7 @@ def test_a_folder_in_any_other_layout_is_unlabelled(tmp_path, names):
     assert index.labels == [[], []] and index.classes == [] and index.split == ["train", "train"]
 
 
-@pytest.mark.parametrize("stray", ["logo.png", "train/1.png", "test/1.png", "val/cat/1.png"])
+@pytest.mark.parametrize("stray", ["logo.png", "train/1.png", "test/1.png", "extra/cat/1.png"])
 def test_a_picture_beside_the_class_folders_is_refused(tmp_path, stray):
     """Taking the folder for an unlabelled one instead would drop every label without a word."""
     put(tmp_path / "pictures", *LABELLED, stray)
@@ -219,6 +220,233 @@ def test_an_empty_split_or_class_is_refused(tmp_path, names, says):
         prepared(tmp_path / "pictures", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        # Both keep images for tests; taking one of them would leave the other out, or learn from it.
+        ([*LABELLED, "val/cat/1.png"], "has test/ and val/, of which data set mine can have one; move the other out"),
+        (["train/a/1.png", "val/a/1.png", "validation/a/1.png", "Dev/a/1.png"], "Dev/, val/ and validation/"),
+        (["train/a/1.png", "training/a/1.png", "test/a/1.png"], "has train/ and training/, of which"),
+        # Split, and not spelt as one: all would be one unlabelled heap.
+        (["Train/a/1.png", "Test/a/1.png"], "Train/ and Test/ there may be meant as splits .* rename them as train/"),
+        (["training/a/1.png", "testing/a/1.png"], "rename them"),
+        (["train/a/1.png", "eval/a/1.png"], "train/ and eval/ there may be meant as splits"),
+        (["TRN/a/1.png", "valid/a/1.png"], "TRN/ and valid/ there"),
+        (["Training/a/1.png", "Training/b/1.png"], "Training/ there may be meant"),
+        # Class folders whose labels would be dropped.
+        (
+            ["train/a/1.png", "train/b/1.png", "extra/1.png"],
+            r"extra/1.png: lies in no class folder of train/.*rename tr",
+        ),
+        (["train/a/1.png", "train/1.png"], r"train/1\.png: lies in no class folder of train/"),
+        (["train/a/1.png", "logo.png"], r"logo\.png: lies in no class folder of train/"),
+        # What an archive unpacked into.
+        (
+            ["photos/train/a/1.png", "photos/test/a/1.png"],
+            "has one folder, photos/, and in it the splits .* set datasets",
+        ),
+    ],
+)
+def test_a_root_that_can_be_read_in_two_ways_is_refused(tmp_path, names, says):
+    put(tmp_path / "pictures", *names)
+    with pytest.raises(BadInput, match=says):
+        prepared(tmp_path / "pictures", tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train/1.png", "bus/1.png", "car/1.png"],  # of vehicles
+        ["train/1.png", "bus/a/1.png"],
+        ["training/a/1.png", "match/a/1.png"],
+        ["test/a/1.png", "b/1.png"],
+        ["Train/1.png", "Train/2.png"],
+        ["all/train/1.png", "all/test/1.png"],
+    ],
+)
+def test_a_root_with_a_single_reading_stays_unlabelled(tmp_path, names):
+    put(tmp_path / "pictures", *names)
+    index = prepared(tmp_path / "pictures", tmp_path)
+    assert index.ids == sorted(names) and index.classes == [] and set(index.split) == {"train"}
+
+
+@pytest.mark.parametrize("held_out", ["val", "valid", "validation"])
+def test_other_names_of_the_test_images(tmp_path, held_out):
+    put(tmp_path / "pictures", "train/a/1.png", "train/b/1.png", f"{held_out}/a/1.png")
+    (tmp_path / "pictures" / "notes").mkdir()
+    index = prepared(tmp_path / "pictures", tmp_path)
+    assert index.classes == ["a", "b"]
+    assert dict(zip(index.ids, index.split, strict=True)) == {
+        "train/a/1.png": "train",
+        "train/b/1.png": "train",
+        f"{held_out}/a/1.png": "test",
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "which"),
+    [
+        (["train/a/1.png", "test/a/1.png"], "test/ and train/"),
+        (["train/a/1.png", "train/b/1.png"], "train/"),
+        (["Training/1.png", "Dev/1.png", "other/1.png"], "Dev/ and Training/"),
+    ],
+)
+def test_splits_are_not_divided_as_classes(tmp_path, names, which):
+    put(tmp_path / "pictures", *names)
+    with pytest.raises(BadInput, match=f"{which} there look like splits .*datasets.mine.test_share.*take that key out"):
+        prepared(tmp_path / "pictures", tmp_path, test_share=0.5)
+
+
+def test_a_root_too_high_is_refused_before_its_one_folder_becomes_the_class(tmp_path):
+    put(tmp_path / "pictures", "photos/train/a/1.png", "photos/val/a/1.png")
+    with pytest.raises(BadInput, match=f"set datasets.mine.root to {tmp_path}/pictures/photos"):
+        prepared(tmp_path / "pictures", tmp_path, test_share=0.5)
+
+
+def test_a_class_may_be_called_as_a_split(tmp_path):
+    put(tmp_path / "pictures", *(f"{label}/{number}.png" for label in ("train", "bus") for number in range(2)))
+    assert prepared(tmp_path / "pictures", tmp_path, test_share=0.5).classes == ["bus", "train"]
+
+
+# Classes and files that would vanish
+
+
+@pytest.mark.parametrize(("share", "part"), [(None, "train/"), (0.5, "")])
+@pytest.mark.parametrize(
+    ("files", "says"), [([], r"\(owl\)"), (["1.heic", "a/2.HEIC", "3.txt"], "owl: 2 .heic, 1 .txt")]
+)
+def test_a_class_without_an_image_to_read_is_refused(tmp_path, share, part, files, says):
+    put(tmp_path / "pictures", *(f"{part}{label}/{number}.png" for label in ("cat", "dog") for number in range(2)))
+    (tmp_path / "pictures" / part / "owl" / "a").mkdir(parents=True)
+    for file in files:
+        (tmp_path / "pictures" / part / "owl" / file).write_text("no picture")
+    with pytest.raises(BadInput, match=f"no training images of 1 of its 3 classes .*{says}.* add some, or take"):
+        prepared(tmp_path / "pictures", tmp_path, test_share=share)
+
+
+def test_files_that_are_left_out_are_counted(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    put(tmp_path / "pictures", *LABELLED)
+    for name in ("train/cat/9.heic", "train/dog/9.HEIC", "notes.txt", "README", ".DS_Store", "test/cat/._1.png"):
+        (tmp_path / "pictures" / name).write_text("no picture")
+    (tmp_path / "pictures" / "train" / "cat" / "10.png").symlink_to(tmp_path / "nothing.png")
+    (tmp_path / "pictures" / os.fsdecode(b"1.\xe9")).write_text("no picture")
+    assert prepared(tmp_path / "pictures", tmp_path).ids == sorted(LABELLED)
+    found = report(tmp_path)
+    assert found["left_out"] == {".heic": 2, ".txt": 1, "without suffix": 1, ".\ufffd": 1}
+    assert found["skipped"] == {"hidden files": 2, "broken links": 1}
+    assert "1 links in its folders lead to nothing, and are left out." in found["remarks"]
+    assert "mine: files left out, by suffix: 2 .heic, 1" in caplog.text
+    assert "mine: skipped in its folders: 2 hidden files, 1 broken links." in caplog.text
+
+
+def test_a_root_of_other_files_says_which(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "1.heic").write_text("x")
+    with pytest.raises(
+        BadInput, match=r"no image files \(.*\.pgm.*\) below the root of data set mine \(it has 1 .heic\)"
+    ):
+        prepared(tmp_path / "pictures", tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "jpe", "ppm", "pgm", "pbm", "pnm"])
+def test_further_suffixes_of_what_pillow_reads(tmp_path, suffix):
+    image = Image.new({"pgm": "L", "pbm": "1"}.get(suffix, "RGB"), (8, 6))
+    image.save(tmp_path / "image", "JPEG" if suffix.startswith("j") else "PPM")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "image").rename(tmp_path / "pictures" / f"1.{suffix}")
+    index = prepared(tmp_path / "pictures", tmp_path)
+    assert index.ids == [f"1.{suffix}"] and index.image(0).size == (8, 6)
+
+
+FOREIGN = ["@eaDir", "#recycle", ".thumbnails", "__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information",
+           ".ipynb_checkpoints", "__pycache__"]  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_folders_of_programs_are_no_classes_and_never_opened(tmp_path, caplog, monkeypatch, share):
+    caplog.set_level(logging.INFO)
+    names = [f"train/{label}/{number}.png" for label in ("cat", "dog") for number in range(2)]
+    put(tmp_path / "pictures", *names)
+    for folder in FOREIGN:
+        put(tmp_path / "pictures", f"train/{folder}/1.png", f"train/cat/{folder}/x.png", f"{folder}/x.png")
+    forbid(monkeypatch, *FOREIGN)
+    root = tmp_path / "pictures" / "train" if share else tmp_path / "pictures"
+    index = prepared(root, tmp_path, test_share=share)
+    assert index.classes == ["cat", "dog"] and len(index.ids) == len(names)
+    assert report(tmp_path)["skipped"] == dict.fromkeys(FOREIGN, 2 if share else 3)
+    assert "@eaDir" in caplog.text and "System Volume Information" in caplog.text
+
+
+def forbid(monkeypatch, *names):
+    """Folders of these names cannot be listed, also by root, who runs these tests in a container."""
+    scandir = os.scandir
+
+    def listed(path):
+        if os.path.basename(path) in names:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", listed)
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    put(tmp_path / "pictures", *LABELLED)
+    forbid(monkeypatch, "deep")
+    with pytest.raises(BadInput) as caught:
+        prepared(tmp_path / "pictures", tmp_path)
+    folder = tmp_path / "pictures" / "train" / "dog" / "deep"
+    said = f"{folder}: cannot be read for data set mine (Permission denied); let it be read, or take it out."
+    assert str(caught.value) == said
+
+
+def test_a_root_that_cannot_be_read_is_named_where_the_error_does_not(tmp_path, monkeypatch):
+    def listing(name, data):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setitem(SOURCES, "folder", listing)
+    with pytest.raises(
+        BadInput, match=rf"^{tmp_path}/pictures: cannot be read for data set mine \(Input/output error\)"
+    ):
+        prepared(tmp_path / "pictures", tmp_path)
+
+
+# Names of classes
+
+
+def test_a_class_has_one_name_however_its_folders_spell_it(tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    put(tmp_path / "pictures", f"train/{decomposed}/1.png", "train/a/1.png", f"test/{composed}/1.png")
+    index = prepared(tmp_path / "pictures", tmp_path)
+    assert index.classes == ["a", composed]
+    assert dict(zip(index.ids, index.labels, strict=True)) == {
+        f"train/{decomposed}/1.png": [1],
+        "train/a/1.png": [0],
+        f"test/{composed}/1.png": [1],
+    }
+
+
+def test_classes_that_may_not_be_meant_so_are_told(tmp_path, caplog):
+    put(tmp_path / "pictures", *(f"train/{label}/1.png" for label in ("Cat", "cat", "1.5", "1.50", "NaN", "none")))
+    put(tmp_path / "pictures", *(f"test/{label}/1.png" for label in ("Cat", "cat", "1.5", "1.50", "NaN")))
+    assert len(prepared(tmp_path / "pictures", tmp_path).classes) == 6
+    remarks = [
+        "classes are one number, spelt differently: '1.5' and '1.50'.",
+        "classes differ in case, white space or invisible characters alone: 'Cat' and 'cat'.",
+        "classes look like missing values: NaN.",
+        "1 of 6 classes have no test images: none.",
+    ]
+    assert report(tmp_path)["remarks"] == remarks
+    assert all(f"WARNING: mine: {remark}" in caplog.text for remark in remarks)
+
+
+def test_a_class_folder_with_a_control_character_is_refused(tmp_path):
+    put(tmp_path / "pictures", "train/cat/1.png", "train/ca\tt/1.png")
+    with pytest.raises(BadInput, match=r"'train/ca\\tt' of data set mine has a character that cannot be printed"):
+        prepared(tmp_path / "pictures", tmp_path)
+
+
 def test_linked_folders_are_followed_and_never_in_a_circle(tmp_path):
     put(tmp_path / "elsewhere", "1.png", "2.png")
     put(tmp_path / "pictures", "a/3.png", "a/.ipynb_checkpoints/3.png", "a/._3.png")
@@ -293,6 +521,9 @@ def test_the_report_and_the_log_say_what_is_there(tmp_path, caplog):
         "unreadable": {"count": 0, "images": {}},
         "repeated": {"train": 0, "test": 2},
         "in_train_and_test": {"count": 2, "pairs": pairs},
+        "left_out": {},
+        "skipped": {},
+        "remarks": ["1 of 3 classes have no test images: ant."],
     }
     assert "mine: 5 training and 4 test images, 3 classes." in caplog.text
     assert "2 test images are repeated, byte for byte" in caplog.text

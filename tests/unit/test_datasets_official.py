@@ -261,6 +261,45 @@ def test_a_damaged_devkit_is_refused(tmp_path, file, content):
     assert "image-net.org" in refusal(tmp_path, "imagenet")
 
 
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_imagenets_images_that_are_half_sorted_are_refused(tmp_path, part):
+    """Those in no class folder would be left out without a word."""
+    layouts.imagenet_folders(tmp_path / "data")
+    layouts.devkit(tmp_path / "data", packed=False)
+    folder = tmp_path / "data" / part
+    image = sorted(folder.rglob("*.JPEG"))[0]
+    image.rename(folder / image.name)
+    (folder / "unsorted").mkdir()
+    image = sorted(folder.rglob("n*/*.JPEG"))[0]
+    image.rename(folder / "unsorted" / image.name)
+    count = len(list(folder.rglob("*.JPEG")))
+    said = refusal(tmp_path, "imagenet")
+    assert f"lies in no class folder, and neither do 1 other images, where {count - 2} do" in said
+    assert f"move them into {part}/<wnid>/, or out of {folder}." in said
+
+
+def test_a_class_of_imagenet_without_images_is_refused(tmp_path):
+    layouts.imagenet_folders(tmp_path / "data")
+    (tmp_path / "data" / "train" / "n09999999").mkdir()
+    (tmp_path / "data" / "train" / "n09999999" / "1.heic").write_text("x")
+    assert "no training images of 1 of its 4 classes (n09999999: 1 .heic)" in refusal(tmp_path, "imagenet")
+
+
+def test_an_empty_tar_of_a_class_is_refused(tmp_path):
+    layouts.imagenet_inner_tars(tmp_path / "data")
+    layouts.put(tmp_path / "data" / "train" / "n09999999.tar", layouts.tar_of({}))
+    assert "no training images of 1 of its 4 classes (n09999999)" in refusal(tmp_path, "imagenet")
+
+
+def test_files_that_programs_left_in_imagenets_folders_are_no_images(tmp_path):
+    layouts.imagenet_inner_tars(tmp_path / "data")
+    for name in ("val/._ILSVRC2012_val_00000001.JPEG", "val/@eaDir/x.JPEG", "val/readme.txt"):
+        layouts.put(tmp_path / "data" / name, b"x")
+    assert prepared(tmp_path, "imagenet").split.count("test") == 6
+    about = report(tmp_path)
+    assert about["left_out"] == {".txt": 1} and about["skipped"] == {"hidden files": 1, "@eaDir": 1}
+
+
 # CIFAR-100
 
 
@@ -410,7 +449,127 @@ def test_chestxray14s_tables_have_to_agree(tmp_path, file, old, new, says):
     assert says in refusal(tmp_path, "chestxray14")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        # A plain reader takes the last of two rows, and an empty finding.
+        (
+            "2_000.png,No Finding,",
+            "1_001.png,No Finding,",
+            "line 4 gives 00000001_001.png the findings 'No Finding', and",
+        ),
+        ("2_000.png,No Finding,", "2_000.png\n", "line 4 does not tell the findings of one image; get"),
+        ("2_000.png,No Finding,", "2_000.png,,", "line 4 does not tell the findings of one image; get"),
+        (
+            "2_000.png,No Finding,",
+            '2_000.png,"No Finding,',
+            "line 4: a quote opens there and does not close; take it out",
+        ),
+        ("View Position", "Finding Labels", "has several columns 'Finding Labels'; get"),
+    ],
+)
+def test_a_bad_row_of_chestxray14s_table_is_refused(tmp_path, old, new, says):
+    layouts.chestxray14_nih(tmp_path / "data")
+    path = tmp_path / "data" / "Data_Entry_2017.csv"
+    content = path.read_text()
+    assert old in content
+    path.write_text(content.replace(old, new))
+    assert f"{path}: {says}" in refusal(tmp_path, "chestxray14")
+
+
+def test_a_quote_that_takes_rows_of_chestxray14s_table_is_refused(tmp_path):
+    layouts.chestxray14_nih(tmp_path / "data")
+    path = tmp_path / "data" / "Data_Entry_2017.csv"
+    lines = path.read_text().splitlines()
+    lines[2], lines[4] = lines[2].replace(",M,", ',",'), lines[4].replace(",M,", ',",')
+    path.write_text("\n".join(lines))
+    assert "line 3 does not tell the findings of one image" in refusal(tmp_path, "chestxray14")
+
+
+def test_a_row_twice_with_the_same_findings_is_one(tmp_path):
+    expected = layouts.chestxray14_nih(tmp_path / "data")
+    path = tmp_path / "data" / "Data_Entry_2017.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[1], ",,,"]))
+    assert prepared(tmp_path, "chestxray14").ids == sorted(expected.images)
+
+
+def test_an_image_of_chestxray14_that_is_there_twice_is_refused(tmp_path):
+    layouts.chestxray14_kaggle(tmp_path / "data")
+    shutil.copytree(tmp_path / "data" / "images_003", tmp_path / "data" / "images_004")
+    said = refusal(tmp_path, "chestxray14")
+    path = "images/00000006_000.png"
+    assert f"has 00000006_000.png as images_003/{path} and as images_004/{path}; keep one of them." in said
+
+
+def test_what_chestxray14s_lists_leave_out_is_told(tmp_path, caplog):
+    layouts.chestxray14_kaggle(tmp_path / "data")
+    folder = tmp_path / "data" / "images_003" / "images"
+    for name in ("00000006_009.png", "x.jpg", "x.txt", "._00000006_000.png"):
+        shutil.copy(folder / "00000006_000.png", folder / name)
+    prepared(tmp_path, "chestxray14")
+    about = report(tmp_path)
+    assert about["left_out"] == {".jpg": 1, ".txt": 1} and about["skipped"] == {"hidden files": 1}
+    remark = "1 images are in none of its lists, and are left out: 00000006_009.png."
+    assert remark in about["remarks"] and f"WARNING: mine: {remark}" in caplog.text
+
+
+def test_a_name_with_a_space_in_a_list_is_one_name(tmp_path):
+    layouts.chestxray14_nih(tmp_path / "data")
+    path = tmp_path / "data" / "test_list.txt"
+    path.write_text(path.read_text().replace("00000004_000.png", "00000004 000.png"))
+    assert "lists '00000004 000.png', which the table" in refusal(tmp_path, "chestxray14")
+
+
 # iNaturalist 2019
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "says"),
+    [
+        (
+            "train2019.json",
+            lambda found: found["annotations"].append({**found["annotations"][0], "category_id": 0}),
+            "train2019.json: annotates image 8 with categories 10 and 0, and may with one",
+        ),
+        (
+            "val2019.json",
+            lambda found: found["categories"][1].update(name="Geese"),
+            "train2019.json and val2019.json name category 9 both 'Ducks' and 'Geese'",
+        ),
+        (
+            "train2019.json",
+            lambda found: found["images"][1].update(id=0),
+            "train2019.json: has several images of one id (0)",
+        ),
+    ],
+)
+def test_lists_of_inat_that_contradict_themselves_are_refused(tmp_path, file, change, says):
+    """The last of two would have counted."""
+    layouts.inat2019(tmp_path / "data")
+    content = json.loads((tmp_path / "data" / file).read_text())
+    change(content)
+    (tmp_path / "data" / file).write_text(json.dumps(content))
+    said = refusal(tmp_path, "inat2019")
+    assert says in said and "github.com/visipedia" in said
+
+
+def test_a_path_of_inat_is_found_in_either_spelling_of_its_accents(tmp_path):
+    layouts.inat2019(tmp_path / "data")
+    (tmp_path / "data" / "train_val2019" / "Birds").rename(tmp_path / "data" / "train_val2019" / "O\u0308gel")
+    for name in ("train2019.json", "val2019.json"):
+        path = tmp_path / "data" / name
+        path.write_text(path.read_text().replace("train_val2019/Birds", "train_val2019/\u00d6gel"))
+    index = prepared(tmp_path, "inat2019")
+    assert len(index.ids) == 12 and sum("/O\u0308gel/" in name for name in index.ids) == 8
+
+
+def test_an_annotation_twice_is_one(tmp_path):
+    layouts.inat2019(tmp_path / "data")
+    path = tmp_path / "data" / "train2019.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "annotations": content["annotations"] * 2}))
+    assert len(prepared(tmp_path, "inat2019").ids) == 12
 
 
 @pytest.mark.parametrize("given", ["/etc/passwd", "../outside.jpg", "train_val2019/../../outside.jpg", "linked/x.jpg"])
@@ -465,3 +624,21 @@ def test_resisc45s_published_counts_follow_the_share(tmp_path):
     prepared(tmp_path, "resisc45", train_share=0.1)
     about = report(tmp_path)
     assert about["published"] == {"train": 3_150, "test": 28_350, "classes": 45}
+
+
+def test_what_resisc45_leaves_out_is_told(tmp_path, caplog):
+    layouts.resisc45(tmp_path / "data")
+    folder = tmp_path / "data" / "NWPU-RESISC45" / "airplane"
+    for name in ("airplane_001 (1).jpg", "airplane_011.heic", "._airplane_001.jpg"):
+        shutil.copy(folder / "airplane_001.jpg", folder / name)
+    prepared(tmp_path, "resisc45")
+    about = report(tmp_path)
+    assert about["left_out"] == {".heic": 1} and about["skipped"] == {"hidden files": 1}
+    remark = "1 images are not named as their class, and are left out: airplane/airplane_001 (1).jpg."
+    assert about["remarks"] == [remark] and f"WARNING: mine: {remark}" in caplog.text
+
+
+def test_a_class_of_resisc45_without_images_is_refused(tmp_path):
+    layouts.resisc45(tmp_path / "data")
+    (tmp_path / "data" / "NWPU-RESISC45" / "zoo").mkdir()
+    assert "no training images of 1 of its 4 classes (zoo)" in refusal(tmp_path, "resisc45")

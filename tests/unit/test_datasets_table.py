@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import itertools
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from wecolora.datasets import prepare
+from wecolora.datasets.columns import read_columns
 from wecolora.errors import BadInput
 from wecolora.images import read_index
 from wecolora.recipes import Listed
@@ -121,6 +124,14 @@ def test_labels_may_be_numbers(tmp_path, table, labels, classes):
     assert [index.classes[label] for (label,) in index.labels] == texts
 
 
+def test_one_column_may_serve_twice(tmp_path):
+    put(tmp_path / "root", ["a.png", "b.png"])
+    for table in ("labels.csv", "labels.parquet"):
+        write(tmp_path / "root" / table, ["path", "x"], [("b.png", 1), ("a.png", 2)])
+        index = prepared(tmp_path, table=table, labels="path")
+        assert found(index) == {name: ([name], "train") for name in ("a.png", "b.png")}
+
+
 def test_several_labels_or_none(tmp_path):
     names = ["1.png", "2.png", "3.png"]
     put(tmp_path / "root", names)
@@ -150,7 +161,7 @@ def test_divided_at_random(tmp_path):
     assert prepared(tmp_path, test_share=0.2, separator="|").split.count("test") == 3
 
 
-EVIL = ["/etc/passwd", "../secret.png", "a/../../secret.png", "..", ".", "", "link.png", "linked/secret.png", "a\0.png"]
+EVIL = ["/etc/passwd", "../secret.png", "a/../../secret.png", "..", ".", "link.png", "linked/secret.png", "a\0.png"]
 
 
 @pytest.mark.parametrize("table", ["labels.csv", "labels.parquet"])
@@ -176,13 +187,28 @@ def test_a_link_that_stays_in_the_root_is_followed(tmp_path):
     ("head", "rows", "keys", "says"),
     [
         (["path", "label"], [], {}, "has no rows"),
-        (["path", "label"], [("1.png", "a"), ("./1.png", "b")], {}, "names 1 images more than once (1.png)"),
+        (
+            ["path", "label"],
+            [("1.png", "a"), ("./1.png", "b")],
+            {},
+            "names 1 images more than once (1.png: lines 2, 3)",
+        ),
         (["path", "label"], [("1.png", "a"), ("9.png", "b")], {}, "names 1 images that are no files below"),
         (["path", "label"], [("1.png", "a"), ("2.png", "")], {}, "has no label for 1 images (2.png)"),
         (["path", "label"], [("1.png",)], {}, "line 2 has 1 of 2 columns"),
         (["path", "Label"], [("1.png", "a")], {}, "has no column 'label'; did you mean 'Label'?"),
         (["x", "y"], [("1.png", "a")], {}, "has no column 'path'; it has: x, y."),
-        (["path;label"], [("1.png;a",)], {}, "has no column 'path'; did you mean 'path;label'?"),
+        (["path;lable"], [("1.png;a",)], {}, "has no column 'label'; did you mean 'lable'?"),
+        (["path", "label", "label "], [("1.png", "a", "b")], {}, "has 2 columns 'label'; rename all but one"),
+        (["path", "label"], [("1.png", "a"), ("2.png", "b", "")], {}, "line 3 has 3 columns, where the header has 2"),
+        (["path", "label"], [(), ("1.png", "a"), ("", "b")], {}, "labels.csv: line 4 has no path in column 'path'"),
+        (["path", "label"], [("1.png", "a"), ("2.png", "b\tc")], {}, "line 3 has the label 'b\\tc', with a character"),
+        (
+            ["path", "label", "s"],
+            [("1.png", "a", "valid"), ("2.png", "a", "val")],
+            {"split": "s"},
+            "both val and valid",
+        ),
         ([], [], {}, "has no column 'path'"),
         (["path", "label", "s"], [("1.png", "a", "train"), ("2.png", "a", "dev")], {"split": "s"}, "(2.png)"),
         (["path", "label", "s"], [("1.png", "a", "val"), ("2.png", "a", "test")], {"split": "s"}, "both test and val"),
@@ -225,3 +251,260 @@ def test_a_parquet_column_of_lists_is_refused(tmp_path):
     put(tmp_path / "root", ["1.png"])
     write(tmp_path / "root" / "labels.parquet", ["path", "label"], [("1.png", ["a", "b"])])
     assert "table of texts and numbers" in refusal(tmp_path, table="labels.parquet")
+
+
+# Quotes and commas
+
+
+def table_of(tmp_path, text, name="labels.csv"):
+    put(tmp_path / "root", [f"{number}.png" for number in range(1, 9)])
+    (tmp_path / "root" / name).write_bytes(text.encode())
+
+
+def swallowing(head, opens, closes, row):
+    """A table of eight rows, two of which have a quote at the second place of ``row``; the number is at the first."""
+    rows = [row.format(number, '"' if number in (opens, closes) else "") for number in range(1, 9)]
+    return "\n".join([head, *rows, ""])
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "says"),
+    [
+        # From line 3 to line 6, in a column that is read and in one that is not.
+        (swallowing("path,label", 2, 5, "{0}.png,{1}cat"), {}, "cannot be read as a row up to line 6"),
+        (swallowing("path,label", 2, 5, "{0}.png,{1}"), {}, "line 3: a quote opens there and closes at line 6"),
+        (
+            swallowing("path,label,note", 2, 5, "{0}.png,cat,{1}"),
+            {},
+            "line 3: a quote opens there and closes at line 6",
+        ),
+        (
+            swallowing("path,note,label", 2, 3, "{0}.png,{1},cat"),
+            {},
+            "line 3: a quote opens there and closes at line 4",
+        ),
+        (swallowing("path,a,note,label", 2, 3, "{0}.png,1,{1},cat"), {}, "line 3: a quote opens"),
+        (
+            swallowing("note,path,label", 2, 5, "{1},{0}.png,cat"),
+            {},
+            "line 3: a quote opens there and closes at line 6",
+        ),
+        (swallowing("path,label,note", 2, 5, "{0}.png,cat,{1}"), {"labels": None}, "line 3: a quote opens"),
+        # In the header: no row would be left of the first five.
+        ('path,"label\n1.png,cat\n2.png,"\n3.png,dog\n', {"labels": None}, "line 1: a quote opens there and closes"),
+        # That never closes.
+        (swallowing("path,label,note", 4, 4, "{0}.png,cat,{1}"), {}, "line 5: a quote opens there and does not close"),
+        (swallowing("path,note", 4, 4, "{0}.png,{1}"), {"labels": None}, "line 5: a quote opens there and does not"),
+        # A label of two lines, and a path.
+        ('path,label\n1.png,"a\nb"\n', {}, "line 2: a quote opens there and closes at line 3"),
+        ('path,label\n1.png,a\n"2.png\n",b\n', {}, "line 3: a quote opens there and closes at line 4"),
+        # A comma in a label.
+        ("path,label\n1.png,cat\n2.png,retriever, golden\n", {}, "line 3 has 3 columns, where the header has 2; put"),
+    ],
+)
+def test_no_row_is_swallowed_and_no_label_cut(tmp_path, text, keys, says):
+    table_of(tmp_path, text)
+    said = refusal(tmp_path, **keys)
+    assert f"{tmp_path / 'root' / 'labels.csv'}: " in said and says in said
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "wanted"),
+    [
+        ("path,label,note", "{0}.png,c{0},n", ["path", "label"]),
+        ("path,note,label", "{0}.png,,c{0}", ["path", "label"]),
+        ("note,path,x,label", "n,{0}.png,,c{0}", ["path", "label"]),
+        ("path,note", "{0}.png,n", ["path"]),
+    ],
+)
+def test_two_quotes_anywhere_lose_no_row(tmp_path, head, row, wanted):
+    """Wherever they stand, the table is refused or says the same as without them."""
+    lines = [head, *(row.format(number) for number in range(1, 4)), ""]
+    text, columns = "\n".join(lines), head.split(",")
+    expected = {column: [line.split(",")[columns.index(column)] for line in lines[1:-1]] for column in wanted}
+    table, counts = tmp_path / "labels.csv", Counter()
+    for first, second in itertools.combinations_with_replacement(range(len(head) + 1, len(text) + 1), 2):
+        table.write_text(f'{text[:first]}"{text[first:second]}"{text[second:]}')
+        try:
+            read = read_columns(table, "mine", wanted).texts
+        except BadInput as error:
+            assert str(error).startswith(f"{table}: line ")
+            counts["refused"] += 1
+        else:
+            plain = {column: [cell.replace('"', "") for cell in cells] for column, cells in read.items()}
+            assert plain == expected, table.read_text()
+            counts["read"] += 1
+    assert min(counts["refused"], counts["read"]) > 50
+
+
+def test_quotes_as_they_should_be(tmp_path):
+    table_of(
+        tmp_path,
+        'path,label,"a\nnote"\r\n1.png,"retriever, golden","first line\nsecond, short\n"\r\n"2.png",5" tall,\r\n'
+        '3.png,"say ""hi""","one, two\nthree"\r\n',
+    )
+    assert found(prepared(tmp_path)) == {
+        "1.png": (["retriever, golden"], "train"),
+        "2.png": (['5" tall'], "train"),
+        "3.png": (['say "hi"'], "train"),
+    }
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_another_delimiter_than_the_suffixs_is_found(tmp_path, caplog, delimiter):
+    caplog.set_level("INFO")
+    rows = [("1.png", "a, b"), ("2.png", "c")]
+    put(tmp_path / "root", ["1.png", "2.png"])
+    write(tmp_path / "root" / "labels.csv", ["label ", " path"], [row[::-1] for row in rows], delimiter=delimiter)
+    assert found(prepared(tmp_path)) == {path: ([label], "train") for path, label in rows}
+    assert f"labels.csv: its columns are divided by {delimiter!r}, and are read so." in caplog.text
+
+
+def test_the_suffixs_delimiter_is_taken_where_it_serves(tmp_path, caplog):
+    caplog.set_level("INFO")
+    table_of(tmp_path, "path,label;x,label\n1.png,b,a;b\n")
+    assert prepared(tmp_path).classes == ["a;b"]
+    assert "divided" not in caplog.text
+
+
+@pytest.mark.parametrize("table", ["labels.csv", "labels.parquet"])
+def test_rows_of_empty_cells_are_left_out_and_told(tmp_path, caplog, table):
+    caplog.set_level("INFO")
+    put(tmp_path / "root", ["1.png", "2.png"])
+    rows = [("1.png", "a", "x"), ("", "", " "), ("2.png", "b", ""), ("", "", "")]
+    write(tmp_path / "root" / table, ["path", "label", "note"], rows)
+    assert found(prepared(tmp_path, table=table)) == {"1.png": (["a"], "train"), "2.png": (["b"], "train")}
+    assert "mine: 2 rows of empty cells are left out." in caplog.text
+
+
+@pytest.mark.parametrize(("table", "where"), [("labels.csv", "line 3"), ("labels.parquet", "row 2")])
+def test_a_row_without_a_path_is_refused(tmp_path, table, where):
+    put(tmp_path / "root", ["1.png"])
+    write(tmp_path / "root" / table, ["path", "label", "note"], [("1.png", "a", ""), ("", "", "x")])
+    said = refusal(tmp_path, table=table)
+    assert f"{tmp_path / 'root' / table}: {where} has no path in column 'path'; add it, or take out the row." in said
+
+
+def test_a_parquet_column_twice_is_refused(tmp_path):
+    put(tmp_path / "root", ["1.png"])
+    rows = pa.table([["1.png"], ["a"], ["b"], ["c"], ["d"]], names=["path", "label", "label", "x", "x"])
+    pq.write_table(rows, tmp_path / "root" / "labels.parquet")
+    assert "labels.parquet: has 2 columns 'label'; rename all but one." in refusal(tmp_path, table="labels.parquet")
+    assert prepared(tmp_path, table="labels.parquet", labels=None).ids == ["1.png"]
+
+
+# Labels, written in several ways
+
+
+@pytest.mark.parametrize("table", ["labels.csv", "labels.parquet"])
+@pytest.mark.parametrize(
+    ("cells", "labels"),
+    [
+        (["1", "1.0", "1.00", "2"], ["1", "1", "1", "2"]),
+        (["-0.0", "0", "0.0", "-0"], ["0"] * 4),
+        (["10.0", "10", "100", "-3.0"], ["10", "10", "100", "-3"]),
+        # As text: no whole numbers, or not alone.
+        (["1.5", "1.50", "01", "1.0a"], ["1.5", "1.50", "01", "1.0a"]),
+        (["v1.0", "1e3", "1_0.0", "+1"], ["v1.0", "1e3", "1_0.0", "+1"]),
+        (["caf\u00e9", "cafe\u0301", "\u212b", "a"], ["caf\u00e9", "caf\u00e9", "\u00c5", "a"]),
+    ],
+)
+def test_a_whole_number_and_an_accent_have_one_spelling(tmp_path, table, cells, labels):
+    names = [f"{number}.png" for number in range(1, 5)]
+    put(tmp_path / "root", names)
+    write(tmp_path / "root" / table, ["path", "label"], list(zip(names, cells, strict=True)))
+    expected = dict(zip(names, labels, strict=True))
+    assert found(prepared(tmp_path, table=table)) == {path: ([label], "train") for path, label in expected.items()}
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.5, 3.0], [1e16, 1e22, -0.0], [0.1, float("inf"), 7.0]])
+def test_numbers_are_the_same_classes_in_both_kinds_of_tables(tmp_path, values):
+    put(tmp_path / "root", ["1.png", "2.png", "3.png"])
+    rows = [(f"{place + 1}.png", value) for place, value in enumerate(values)]
+    for table in ("labels.csv", "labels.parquet"):
+        write(tmp_path / "root" / table, ["path", "label"], rows)
+    one, other = (found(prepared(tmp_path, table=table)) for table in ("labels.csv", "labels.parquet"))
+    assert one == other
+
+
+def test_labels_are_put_in_one_spelling_after_they_are_divided(tmp_path):
+    table_of(tmp_path, "path,label\n1.png,1.0|2\n2.png,1 | 2.0\n")
+    index = prepared(tmp_path, separator="|")
+    assert index.classes == ["1", "2"] and index.labels == [[0, 1], [0, 1]]
+
+
+def test_labels_that_may_not_be_meant_so_are_told(tmp_path, caplog):
+    table_of(
+        tmp_path,
+        "path,label\n1.png,Dog\n2.png,dog\n3.png,1.5\n4.png,1.50\n5.png,n/a\n6.png,none\n7.png,a b\n8.png,a\u00a0b\n",
+    )
+    assert len(prepared(tmp_path).classes) == 8
+    assert "mine: classes are one number, spelt differently: '1.5' and '1.50'." in caplog.text
+    assert "invisible characters alone: 'Dog' and 'dog', 'a b' and 'a\\xa0b'." in caplog.text
+    assert "mine: classes look like missing values: n/a." in caplog.text
+
+
+def test_a_separator_that_no_cell_holds_is_told(tmp_path, caplog):
+    table_of(tmp_path, "path,label\n1.png,a;b\n2.png,c\n")
+    assert prepared(tmp_path, separator="|").classes == ["a;b", "c"]
+    assert "mine: no cell of column 'label' holds '|', which divides its labels." in caplog.text
+    caplog.clear()
+    assert prepared(tmp_path, separator=";").classes == ["a", "b", "c"]
+    assert "holds" not in caplog.text
+
+
+def test_a_class_without_test_images_is_told(tmp_path, caplog):
+    table_of(tmp_path, "path,label,split\n1.png,a,train\n2.png,b,train\n3.png,a,validation\n")
+    assert prepared(tmp_path, split="split").split == ["train", "train", "test"]
+    assert "mine: 1 of 2 classes have no test images: b." in caplog.text
+
+
+# Paths, written in several ways
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_an_absolute_path_below_the_root_is_taken_from_there(tmp_path, linked):
+    put(tmp_path / "real", ["a/1.png", "a/2.png"])
+    (tmp_path / "root").symlink_to(tmp_path / "real") if linked else (tmp_path / "real").rename(tmp_path / "root")
+    paths = [f"{tmp_path}/root/a/../a//1.png", f"{(tmp_path / 'root').resolve()}/a/2.png"]
+    write(tmp_path / "root" / "labels.csv", ["path", "label"], [(path, "x") for path in paths])
+    assert prepared(tmp_path).ids == ["a/1.png", "a/2.png"]
+
+
+@pytest.mark.parametrize("path", ["{}/root2/1.png", "{}/root/../root2/1.png"])
+def test_an_absolute_path_beside_the_root_is_refused(tmp_path, path):
+    put(tmp_path, ["root/1.png", "root2/1.png"])
+    write(tmp_path / "root" / "labels.csv", ["path", "label"], [(path.format(tmp_path), "x")])
+    assert "which is no path below" in refusal(tmp_path)
+
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize(("there", "written"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED)])
+def test_a_path_is_found_in_either_spelling_of_its_accents(tmp_path, there, written):
+    put(tmp_path / "root", [f"{there}/{there}.png", "b.png"])
+    write(tmp_path / "root" / "labels.csv", ["path", "label"], [(f"{written}/{written}.png", "x"), ("b.png", "y")])
+    assert found(prepared(tmp_path)) == {f"{there}/{there}.png": (["x"], "train"), "b.png": (["y"], "train")}
+
+
+def test_two_spellings_of_one_path_are_one_image(tmp_path):
+    put(tmp_path / "root", [f"{COMPOSED}.png"])
+    rows = [(f"{COMPOSED}.png", "x"), (f"{DECOMPOSED}.png", "y")]
+    write(tmp_path / "root" / "labels.csv", ["path", "label"], rows)
+    assert "names 1 images more than once" in refusal(tmp_path)
+    put(tmp_path / "root", [f"{DECOMPOSED}.png"])
+    assert found(prepared(tmp_path)) == {path: ([label], "train") for path, label in rows}
+
+
+def test_a_link_in_the_other_spelling_does_not_lead_out(tmp_path):
+    put(tmp_path, ["elsewhere/1.png", "root/2.png"])
+    (tmp_path / "root" / COMPOSED).symlink_to(tmp_path / "elsewhere")
+    write(tmp_path / "root" / "labels.csv", ["path", "label"], [(f"{DECOMPOSED}/1.png", "x")])
+    assert "which a link leads out of" in refusal(tmp_path)
+
+
+def test_an_image_that_is_in_neither_spelling_is_absent(tmp_path):
+    put(tmp_path / "root", [f"{COMPOSED}/1.png"])
+    write(tmp_path / "root" / "labels.csv", ["path", "label"], [(f"{DECOMPOSED}/2.png", "x")])
+    assert "names 1 images that are no files below" in refusal(tmp_path)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 
@@ -209,6 +210,37 @@ def test_files_below_a_folder_come_in_one_order(tmp_path):
     (tmp_path / "b" / "up").symlink_to(tmp_path)
     (tmp_path / "g").symlink_to(tmp_path / "c.d")
     assert [path for path, _ in files_below(tmp_path)] == ["a", "b/10", "b/2", "b/link", "c.d/e/f", "g/e/f"]
+
+
+def test_what_is_left_out_of_a_folder_is_counted(tmp_path):
+    for name in ("a/1", "a/@eaDir/1", "@EADIR/1", "lost+found/1", ".git/1", "a/.x", ".y", "a/__pycache__/z"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "a" / "dangling").symlink_to(tmp_path / "nothing")
+    skipped = Counter()
+    assert [path for path, _ in files_below(tmp_path, skipped)] == ["a/1"]
+    folders = ["@eaDir", "@EADIR", "lost+found", ".git", "__pycache__"]
+    assert skipped == {**dict.fromkeys(folders, 1), "hidden files": 2, "broken links": 1}
+
+
+@pytest.mark.parametrize("depth", [None, 1, 3])
+def test_a_folders_state_does_not_follow_what_is_left_out(tmp_path, depth):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_text("1")
+    os.utime(tmp_path / "a", (1, 1))
+    first = state(tmp_path, depth)
+    for name in ("@eaDir", "lost+found", ".hidden"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text("1")
+    assert state(tmp_path, depth) == first
+
+
+def test_a_folders_state_follows_empty_folders(tmp_path):
+    """Which may be classes without images."""
+    (tmp_path / "a").mkdir()
+    first = state(tmp_path)
+    (tmp_path / "b").mkdir()
+    assert state(tmp_path) != first
 
 
 def state(folder, depth=None):

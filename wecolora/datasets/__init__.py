@@ -17,7 +17,8 @@ import xxhash
 
 from wecolora.datasets import bundled, chestxray14, cifar100, folder, imagenet, inat2019, resisc45, table
 from wecolora.datasets.checking import Seen, examine_all
-from wecolora.datasets.listing import Entry, Listing, some
+from wecolora.datasets.labels import doubtful
+from wecolora.datasets.listing import Besides, Entry, Listing, folders_in, image_files, nfc, some
 from wecolora.errors import BadInput
 from wecolora.files import atomic_write
 from wecolora.images import Index, write_index
@@ -108,7 +109,10 @@ def _listed(name: str, data: Dataset) -> Listing:
     try:
         listed = SOURCES[data.source](name, data)
     except OSError as error:
-        raise BadInput(f"{error.filename}: cannot be read for data set {name} ({error.strerror}).") from error
+        where = error.filename or getattr(data, "root", name)
+        raise BadInput(
+            f"{where}: cannot be read for data set {name} ({error.strerror}); let it be read, or take it out."
+        ) from error
     listed.entries.sort()
     ids = [entry.id for entry in listed.entries]
     for one in ids:
@@ -147,8 +151,31 @@ def _refuse_empty(name: str, listed: Listing) -> None:
     if without := [label for number, label in enumerate(listed.classes) if number not in trained]:
         raise BadInput(
             f"data set {name}: has no training images of {len(without)} of its {len(listed.classes)} classes "
-            f"({some(without)}) in {listed.root}; add some, or take these classes out."
+            f"({some([_with_files(listed, label) for label in without[:3]], of=len(without))}) in {listed.root}; add "
+            "some, or take these classes out."
         )
+
+
+def _with_files(listed: Listing, label: str) -> str:
+    """A class without training images, and which files its folder has instead."""
+    besides = Besides()
+    above = listed.root / (listed.class_folders or "")
+    for name in folders_in(above) if listed.class_folders is not None else ():
+        if nfc(name) == label:
+            image_files(above / name, besides)
+    return f"{label}: {besides.told()}" if besides.files else label
+
+
+def _remarks(listed: Listing) -> list[str]:
+    """What is odd about it, and may be meant so."""
+    found = [*listed.remarks, *doubtful(listed.classes)]
+    if links := listed.besides.skipped["broken links"]:
+        found.append(f"{links} links in its folders lead to nothing, and are left out.")
+    tested = {label for entry in listed.entries if entry.split == "test" for label in entry.labels}
+    without = [label for number, label in enumerate(listed.classes) if number not in tested]
+    if "test" in listed.splits and without:
+        found.append(f"{len(without)} of {len(listed.classes)} classes have no test images: {some(without)}.")
+    return found
 
 
 def _report(
@@ -171,6 +198,9 @@ def _report(
         "unreadable": {"count": len(unreadable), "images": unreadable},
         "repeated": {split: len(digests) - len(set(digests)) for split, digests in by_split.items()},
         "in_train_and_test": {"count": len(pairs), "pairs": pairs[:NAMED]},
+        "left_out": dict(listed.besides.files.most_common(NAMED)),
+        "skipped": dict(listed.besides.skipped.most_common(NAMED)),
+        "remarks": _remarks(listed),
     }
 
 
@@ -198,6 +228,12 @@ def _tell(name: str, found: dict[str, Any]) -> None:
         if counts[key] != count:
             what = f"{SPLITS[key]} images" if key in SPLITS else key
             log.warning("WARNING: %s: %s %s, where %s are published.", name, f"{counts[key]:,}", what, f"{count:,}")
+    for key, what in {"left_out": "files left out, by suffix", "skipped": "skipped in its folders"}.items():
+        if found[key]:
+            parts = [f"{count:,} {kind}" for kind, count in found[key].items()]
+            log.info("%s: %s: %s.", name, what, some(parts, 10))
+    for remark in found["remarks"]:
+        log.warning("WARNING: %s: %s", name, remark)
     if found["agrees"]:
         log.info("%s: as many as published.", name)
     if count := found["absent"]["count"]:

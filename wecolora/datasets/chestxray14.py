@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
-from wecolora.datasets.listing import Entry, Listing, folders_in, root_of, some
+from wecolora.datasets.listing import Besides, Entry, Listing, folders_in, image_files, root_of, some
+from wecolora.datasets.rows import Row, rows_of
 from wecolora.errors import BadInput
-from wecolora.files import files_below
 from wecolora.recipes import ChestXray14
 
 PUBLISHED = {"train": 86_524, "test": 25_596}
 WHERE = "get it at https://nihcc.app.box.com/v/ChestXray-NIHCC or https://www.kaggle.com/datasets/nih-chest-xrays/data"
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
+COLUMNS = ("Image Index", "Finding Labels")
 LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
 DISEASES = [
     "Atelectasis",
@@ -39,7 +39,8 @@ def listing(name: str, data: ChestXray14) -> Listing:
     classes an image without finding has no label."""
     root = root_of(name, data, WHERE)
     classes = DISEASES if data.classes == 14 else [*DISEASES, NONE]
-    findings, files = _findings(root), _images(root)
+    besides = Besides()
+    findings, files = _findings(root), _images(root, besides)
     entries, absent = [], []
     for split, names in _lists(root).items():
         for image in names:
@@ -50,36 +51,51 @@ def listing(name: str, data: ChestXray14) -> Listing:
                 entries.append(Entry(image, files[image], labels, split))
             else:
                 absent.append(image)
-    published = {**PUBLISHED, "classes": len(classes)}
-    return Listing(root, classes, entries, multilabel=True, published=published, absent=absent)
+    listed = Listing(root, classes, entries, multilabel=True, absent=absent, besides=besides)
+    listed.published = {**PUBLISHED, "classes": len(classes)}
+    if unlisted := sorted(files.keys() - {entry.id for entry in entries}):
+        listed.remarks = [f"{len(unlisted)} images are in none of its lists, and are left out: {some(unlisted)}."]
+    return listed
 
 
 def _findings(root: Path) -> dict[str, list[str]]:
-    """The findings of each image."""
+    """The findings of each image. Rows need not be as long as the header, which ends in a comma in some versions."""
     table = _file(root, *TABLES)
-    try:
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            if missing := {"Image Index", "Finding Labels"} - set(rows.fieldnames or []):
-                raise BadInput(f"{table}: has no column {sorted(missing)[0]!r}; {WHERE}.")
-            findings = {row["Image Index"]: (row["Finding Labels"] or "").split("|") for row in rows}
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{table}: cannot be read as a table ({error}); {WHERE}.") from error
-    unknown = {label for labels in findings.values() for label in labels} - {*DISEASES, NONE}
+    rows = rows_of(table)
+    header = [column.strip() for column in next(rows, Row(1, 1, [])).cells]
+    if missing := [column for column in COLUMNS if header.count(column) != 1]:
+        has = "has several columns" if missing[0] in header else "has no column"
+        raise BadInput(f"{table}: {has} {missing[0]!r}; {WHERE}.")
+    image_at, findings_at = (header.index(column) for column in COLUMNS)
+    found: dict[str, str] = {}
+    for line, end, row in rows:
+        cells = [cell.strip() for cell in row]
+        if not any(cells):
+            continue
+        if end > line or len(cells) <= max(image_at, findings_at) or not (cells[image_at] and cells[findings_at]):
+            raise BadInput(f"{table}: line {line} does not tell the findings of one image; {WHERE}.")
+        image, findings = cells[image_at], cells[findings_at]
+        if found.setdefault(image, findings) != findings:
+            raise BadInput(
+                f"{table}: line {line} gives {image} the findings {findings!r}, and a line above it {found[image]!r}; "
+                f"{WHERE}."
+            )
+    unknown = {label for findings in found.values() for label in findings.split("|")} - {*DISEASES, NONE}
     if unknown:
         raise BadInput(f"{table}: has findings that are none of the 14 ({some(sorted(unknown))}); {WHERE}.")
-    return findings
+    return {image: findings.split("|") for image, findings in found.items()}
 
 
-def _images(root: Path) -> dict[str, str]:
+def _images(root: Path, besides: Besides) -> dict[str, str]:
     """The path of each image from the root."""
-    folders = [folder for folder in folders_in(root) if folder == "images" or folder.startswith("images_")]
-    files = {
-        entry.name: f"{folder}/{path}"
-        for folder in folders
-        for path, entry in files_below(root / folder)
-        if os.path.splitext(path)[1].lower() == ".png"
-    }
+    files: dict[str, str] = {}
+    for folder in folders_in(root):
+        for path in image_files(root / folder, besides) if folder == "images" or folder.startswith("images_") else ():
+            name, whole = path.rpartition("/")[2], f"{folder}/{path}"
+            if os.path.splitext(name)[1].lower() != ".png":
+                besides.files[os.path.splitext(name)[1].lower()] += 1
+            elif files.setdefault(name, whole) != whole:
+                raise BadInput(f"{root}: has {name} as {files[name]} and as {whole}; keep one of them.")
     if not files:
         raise BadInput(
             f"{root}: has no PNG files in images/ or images_0NN/images/ (unpack images_0NN.tar.gz there); {WHERE}."
@@ -97,7 +113,7 @@ def _lists(root: Path) -> dict[str, list[str]]:
 
 def _list(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").split()
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: cannot be read as a list of names ({error}); {WHERE}.") from error
 

@@ -2,51 +2,148 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from wecolora.datasets.listing import SUFFIXES, Entry, Listing, drawn, image_files, root_of
+from wecolora.datasets.labels import is_unprintable
+from wecolora.datasets.listing import (
+    HELD_OUT,
+    SUFFIXES,
+    Besides,
+    Entry,
+    Listing,
+    drawn,
+    folders_in,
+    image_files,
+    nfc,
+    printable,
+    root_of,
+)
 from wecolora.errors import BadInput
 from wecolora.recipes import Folder
 
+# What people call the folders of a split, in lower case.
+TRAIN_LIKE = {"train", "training", "trn"}
+HELD_OUT_LIKE = {*HELD_OUT, "testing", "eval", "dev"}
+
 
 def listing(name: str, data: Folder) -> Listing:
-    """``train/<class>/...`` and, where they are there, ``test/<class>/...`` (or ``val/``); with ``test_share``,
-    ``<class>/...``, divided at random; in any other layout every image below the root, as unlabelled training
-    images."""
+    """``train/<class>/...`` and, where one is there, ``test/<class>/...`` (or another of HELD_OUT); with
+    ``test_share``, ``<class>/...``, divided at random; in any other layout every image below the root, as unlabelled
+    training images. A root that can be read in two ways is refused."""
     root = root_of(name, data)
-    paths = image_files(root)
+    besides = Besides()
+    paths = image_files(root, besides)
     if not paths:
+        holds = f" (it has {besides.told()})" if besides.files else ""
         raise BadInput(
-            f"{root}: no image files ({', '.join(sorted(SUFFIXES))}) below the root of data set {name}; put some "
-            f"there, or set datasets.{name}.root."
+            f"{root}: no image files ({', '.join(sorted(SUFFIXES))}) below the root of data set {name}{holds}; put "
+            f"some there, or set datasets.{name}.root."
         )
+    _refuse_too_high(name, root, paths)
     if data.test_share is not None:
-        return _divided(name, root, paths, data.test_share, data.split_seed)
-    held_out = next((part for part in ("test", "val") if (root / part).is_dir()), None)
-    in_classes = all(path.startswith("train/") and path.count("/") > 1 for path in paths)
-    if not (root / "train").is_dir() or not (held_out or in_classes):
-        return Listing(root, [], [Entry(path, path, (), "train") for path in paths], splits=("train",))
-    _refuse_stray(name, root, paths, ("train", held_out or "test"))
-    classes = sorted({path.split("/")[1] for path in paths})
-    labels = {label: (number,) for number, label in enumerate(classes)}
-    entries = [
-        Entry(path, path, labels[path.split("/")[1]], "train" if path.startswith("train/") else "test")
-        for path in paths
-    ]
-    return Listing(root, classes, entries, splits=("train", "test") if held_out else ("train",))
+        listed = _divided(name, root, paths, data.test_share, data.split_seed)
+    elif parts := _parts(name, root, paths):
+        listed = _parted(name, root, paths, parts)
+    else:
+        listed = Listing(root, [], [Entry(path, path, (), "train") for path in paths], splits=("train",))
+    listed.besides = besides
+    return listed
+
+
+def _parts(name: str, root: Path, paths: list[str]) -> tuple[str, ...]:
+    """The folders of the two splits, or train/ alone; none where the images have no labels."""
+    folders = folders_in(root)
+    used = {path.split("/")[0] for path in paths}
+    # A folder that is spelt as a split is one, also an empty one.
+    used |= {"train", *HELD_OUT} & set(folders)
+    train = [folder for folder in folders if folder in used and folder.lower() in TRAIN_LIKE]
+    held_out = [folder for folder in folders if folder in used and folder.lower() in HELD_OUT_LIKE]
+    if train and held_out:
+        for alike in (train, held_out):
+            if len(alike) > 1:
+                raise BadInput(
+                    f"{root}: has {_folders(alike)}, of which data set {name} can have one; move the "
+                    f"{'others' if len(alike) > 2 else 'other'} out of {root}."
+                )
+        if train[0] != "train" or held_out[0] not in HELD_OUT:
+            _refuse_spelling(name, root, [*train, *held_out])
+        return "train", held_out[0]
+    in_classes = {path.split("/")[0] for path in paths if path.count("/") > 1}
+    if train and train[0] != "train" and used == in_classes == {train[0]}:
+        _refuse_spelling(name, root, train)
+    return ("train",) if "train" in in_classes else ()
+
+
+def _refuse_spelling(name: str, root: Path, folders: list[str]) -> NoReturn:
+    raise BadInput(
+        f"{root}: {_folders(folders)} there may be meant as splits of data set {name}; rename them as train/ and "
+        f"{', '.join(f'{part}/' for part in HELD_OUT[:-1])} or {HELD_OUT[-1]}/, or, if these images have no labels, "
+        "give them other names."
+    )
+
+
+def _refuse_too_high(name: str, root: Path, paths: list[str]) -> None:
+    """An archive often unpacks into a folder of its own, whose splits would be taken for no more than folders."""
+    (first, *others) = {path.split("/")[0] for path in paths}
+    inner = {path.split("/")[1].lower() for path in paths if path.count("/") > 2}
+    if not others and inner & TRAIN_LIKE and inner & HELD_OUT_LIKE:
+        raise BadInput(
+            f"{root}: has one folder, {first}/, and in it the splits of data set {name}; set datasets.{name}.root to "
+            f"{root / first}."
+        )
+
+
+def _parted(name: str, root: Path, paths: list[str], parts: tuple[str, ...]) -> Listing:
+    _refuse_stray(name, root, paths, parts)
+    classes, label = _classes(name, root, [f"{part}/{folder}" for part in parts for folder in folders_in(root / part)])
+    entries = []
+    for path in paths:
+        part, folder, _ = path.split("/", 2)
+        entries.append(Entry(path, path, (label[f"{part}/{folder}"],), "train" if part == "train" else "test"))
+    splits = ("train", "test") if len(parts) > 1 else ("train",)
+    return Listing(root, classes, entries, splits=splits, class_folders="train/")
 
 
 def _divided(name: str, root: Path, paths: list[str], share: float, seed: int) -> Listing:
+    folders = folders_in(root)
+    like_splits = [folder for folder in folders if folder.lower() in TRAIN_LIKE | HELD_OUT_LIKE]
+    if like_splits and (len(like_splits) > 1 or like_splits == folders):
+        raise BadInput(
+            f"{root}: {_folders(like_splits)} there look like splits and not like classes, which "
+            f"datasets.{name}.test_share divides; take that key out, or set datasets.{name}.root to the folder of the "
+            "class folders."
+        )
     _refuse_stray(name, root, paths)
-    classes = sorted({path.split("/")[0] for path in paths})
-    number = {label: number for number, label in enumerate(classes)}
-    groups = [number[path.split("/")[0]] for path in paths]
+    classes, label = _classes(name, root, folders)
+    groups = [label[path.split("/")[0]] for path in paths]
     test = drawn(groups, share, seed)
     entries = [
         Entry(path, path, (group,), "test" if position in test else "train")
         for position, (path, group) in enumerate(zip(paths, groups, strict=True))
     ]
-    return Listing(root, classes, entries)
+    return Listing(root, classes, entries, class_folders="")
+
+
+def _classes(name: str, root: Path, folders: Sequence[str]) -> tuple[list[str], dict[str, int]]:
+    """The classes of class folders, empty ones too, and the number of each folder's."""
+    for folder in folders:
+        if is_unprintable(folder):
+            raise BadInput(
+                f"{root}: the name of the class folder {printable(folder)!r} of data set {name} has a character that "
+                "cannot be printed; rename it."
+            )
+    labels = {folder: nfc(folder.rpartition("/")[2]) for folder in folders}
+    classes = sorted(set(labels.values()))
+    number = {label: number for number, label in enumerate(classes)}
+    return classes, {folder: number[label] for folder, label in labels.items()}
+
+
+def _folders(names: Sequence[str]) -> str:
+    """In words: train/, test/ and val/."""
+    *first, last = [f"{name}/" for name in names]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _refuse_stray(name: str, root: Path, paths: list[str], parts: tuple[str, ...] = ()) -> None:
@@ -54,9 +151,10 @@ def _refuse_stray(name: str, root: Path, paths: list[str], parts: tuple[str, ...
     depth = 2 if parts else 1
     stray = [path for path in paths if path.count("/") < depth or (parts and path.split("/")[0] not in parts)]
     if stray:
-        within = f" of {parts[0]}/ or {parts[1]}/" if parts else ""
+        within = f" of {' or '.join(f'{part}/' for part in parts)}" if parts else ""
         targets = " or ".join(f"{part}/<class>/" for part in parts) or "<class>/"
+        otherwise = f"; or rename {parts[0]}/, if these images have no labels" if len(parts) == 1 else ""
         raise BadInput(
             f"{root / stray[0]}: lies in no class folder{within}, and neither do {len(stray) - 1} other images of data "
-            f"set {name}; move them into {targets}, or out of {root}."
+            f"set {name}; move them into {targets}, or out of {root}{otherwise}."
         )

@@ -5,16 +5,14 @@ An image has the same id in every layout (``train/n01440764/n01440764_10026.JPEG
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
-from wecolora.datasets.listing import SUFFIXES, Entry, Listing, folders_in, root_of
-from wecolora.datasets.tars import file_in, members
+from wecolora.datasets.listing import Besides, Entry, Listing, folders_in, image_files, root_of
+from wecolora.datasets.tars import Member, file_in, members
 from wecolora.errors import BadInput
-from wecolora.files import files_below
 from wecolora.recipes import ImageNet
 
 PUBLISHED = {"train": 1_281_167, "test": 50_000, "classes": 1000}
@@ -22,76 +20,92 @@ WHERE = "get it at https://image-net.org/download-images (ILSVRC 2012; free acco
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12"
 WNID = re.compile(r"n\d{8}")
 
-Found = tuple[str, str, str, int, int]  # WNID, name, path from the root, offset, size
+Image = tuple[str, str, int, int]  # name, path from the root, offset, size
+Found = dict[str, list[Image]]  # the images of each WNID
 
 
 def listing(name: str, data: ImageNet) -> Listing:
     """Training images from ``train/<wnid>/``, the official tar, or its 1000 tars in ``train/``; test images from
     ``val/<wnid>/``, or, with the devkit, from the official tar or a flat ``val/``. Classes are the sorted WNIDs."""
-    root = root_of(name, data, WHERE)
-    train, val = list(_train(root)), list(_val(root))
-    classes = sorted({found[0] for found in (*train, *val)})
-    labels = {wnid: (number,) for number, wnid in enumerate(classes)}
+    root, besides = root_of(name, data, WHERE), Besides()
+    train, val = _train(root, besides), _val(root, besides)
+    classes = sorted({*train, *val})
     entries = [
-        Entry(f"{folder}/{wnid}/{file}", path, labels[wnid], split, offset, size)
-        for split, folder, images in (("train", "train", train), ("test", "val", val))
-        for wnid, file, path, offset, size in images
+        Entry(f"{folder}/{wnid}/{file}", path, (number,), split, offset, size)
+        for split, folder, found in (("train", "train", train), ("test", "val", val))
+        for number, wnid in enumerate(classes)
+        for file, path, offset, size in found.get(wnid, ())
     ]
-    return Listing(root, classes, entries, published=PUBLISHED)
+    return Listing(root, classes, entries, published=PUBLISHED, class_folders="train/", besides=besides)
 
 
-def _train(root: Path) -> Iterator[Found]:
-    if found := list(_class_folders(root, "train")):
-        yield from found
-    elif inner := sorted(path for path in root.glob("train/n*.tar") if WNID.fullmatch(path.stem)):
-        for path in inner:
-            for member in members(path):
-                yield path.stem, _base(member.name), f"train/{path.name}", member.offset, member.size
-    elif (root / TRAIN).is_file():
-        for inner_tar in members(root / TRAIN):
-            wnid = _base(inner_tar.name).removesuffix(".tar")
-            if not WNID.fullmatch(wnid):
-                raise BadInput(
-                    f"{root / TRAIN}: has a member {inner_tar.name!r}, and should have nXXXXXXXX.tar alone; {WHERE}."
-                )
-            for member in members(root / TRAIN, inner_tar):
-                yield wnid, _base(member.name), TRAIN, member.offset, member.size
-    else:
+def _train(root: Path, besides: Besides) -> Found:
+    wnids = _wnids(root / "train")
+    if wnids and (found := _by_folder(root, "train", wnids, image_files(root / "train", besides))):
+        return found
+    if inner := sorted(path for path in root.glob("train/n*.tar") if WNID.fullmatch(path.stem)):
+        return {path.stem: _images(members(path), f"train/{path.name}") for path in inner}
+    if not (root / TRAIN).is_file():
         raise BadInput(f"{root}: has neither train/<wnid>/ with images (train/n01440764/...) nor {TRAIN}; {WHERE}.")
+    found = {}
+    for inner_tar in members(root / TRAIN):
+        wnid = _base(inner_tar.name).removesuffix(".tar")
+        if not WNID.fullmatch(wnid):
+            raise BadInput(
+                f"{root / TRAIN}: has a member {inner_tar.name!r}, and should have nXXXXXXXX.tar alone; {WHERE}."
+            )
+        found.setdefault(wnid, []).extend(_images(members(root / TRAIN, inner_tar), TRAIN))
+    return found
 
 
-def _val(root: Path) -> Iterator[Found]:
-    if found := list(_class_folders(root, "val")):
-        yield from found
-        return
+def _val(root: Path, besides: Besides) -> Found:
+    paths = image_files(root / "val", besides) if (root / "val").is_dir() else []
+    found = _by_folder(root, "val", _wnids(root / "val"), paths)
+    if found:
+        return found
     if (root / VAL).is_file():
-        images = [(_base(member.name), VAL, member.offset, member.size) for member in members(root / VAL)]
+        images = _images(members(root / VAL), VAL)
     else:
-        images = [(file, f"val/{file}", 0, 0) for file in _flat(root / "val")]
+        images = [(_base(path), f"val/{path}", 0, 0) for path in paths]
     if not images:
         raise BadInput(f"{root}: has neither val/ with images (val/n01440764/... or val/*.JPEG) nor {VAL}; {WHERE}.")
     wnids = _validation_wnids(root)
-    for file, path, offset, size in images:
+    for image in images:
+        file, path, _, _ = image
         number = re.fullmatch(r"ILSVRC2012_val_(\d{8})\.JPEG", file)
         if number is None or not 1 <= int(number[1]) <= len(wnids):
             raise BadInput(f"{root / path}: {file!r} is none of the {len(wnids)} images that {DEVKIT} labels; {WHERE}.")
-        yield wnids[int(number[1]) - 1], file, path, offset, size
+        found.setdefault(wnids[int(number[1]) - 1], []).append(image)
+    return found
 
 
-def _class_folders(root: Path, part: str) -> Iterator[Found]:
-    for wnid in folders_in(root / part):
-        if WNID.fullmatch(wnid):
-            for path, entry in files_below(root / part / wnid):
-                if _is_image(path):
-                    yield wnid, entry.name, f"{part}/{wnid}/{path}", 0, 0
+def _wnids(folder: Path) -> list[str]:
+    return [wnid for wnid in folders_in(folder) if WNID.fullmatch(wnid)]
 
 
-def _flat(folder: Path) -> list[str]:
-    return [file for file in os.listdir(folder) if _is_image(file)] if folder.is_dir() else []
+def _by_folder(root: Path, part: str, wnids: list[str], paths: list[str]) -> Found:
+    """The images of class folders, empty ones too; none where no image lies in one. BadInput where others lie in none:
+    a half of them was sorted into class folders, say."""
+    found: Found = {wnid: [] for wnid in wnids}
+    stray = []
+    for path in paths:
+        wnid = path.split("/")[0]
+        if wnid in found:
+            found[wnid].append((_base(path), f"{part}/{path}", 0, 0))
+        else:
+            stray.append(path)
+    if len(stray) == len(paths):
+        return {}
+    if stray:
+        raise BadInput(
+            f"{root / part / stray[0]}: lies in no class folder, and neither do {len(stray) - 1} other images, where "
+            f"{len(paths) - len(stray)} do; move them into {part}/<wnid>/, or out of {root / part}."
+        )
+    return found
 
 
-def _is_image(file: str) -> bool:
-    return os.path.splitext(file)[1].lower() in SUFFIXES
+def _images(files: Iterator[Member], tar: str) -> list[Image]:
+    return [(_base(member.name), tar, member.offset, member.size) for member in files]
 
 
 def _base(name: str) -> str:

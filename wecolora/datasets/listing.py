@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import posixpath
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wecolora.errors import BadInput
-from wecolora.files import files_below
+from wecolora.files import entries_of, files_below
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+SUFFIXES = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+}  # fmt: skip
+HELD_OUT = ("test", "val", "valid", "validation")  # what people call the images of a split that is not trained on
 
 
 class Entry(NamedTuple):
@@ -27,6 +32,20 @@ class Entry(NamedTuple):
     split: str
     offset: int = 0
     size: int = 0
+
+
+@dataclass
+class Besides:
+    """What lies in a data set's folders besides its images, counted."""
+
+    # Files that are no images, by their suffix.
+    files: Counter[str] = field(default_factory=Counter)
+    # Folders of programs by their name, hidden files and broken links (files.files_below).
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def told(self) -> str:
+        """The files in words: "40 .heic, 2 .txt"."""
+        return some([f"{count:,} {suffix}" for suffix, count in self.files.most_common()])
 
 
 @dataclass
@@ -43,6 +62,11 @@ class Listing:
     published: dict[str, int] = field(default_factory=dict)
     # Images that the set's own lists name, and that are not there.
     absent: list[str] = field(default_factory=list)
+    # Where the class folders of training images lie, from the root, if there are such: "train/" or "".
+    class_folders: str | None = None
+    besides: Besides = field(default_factory=Besides)
+    # Sentences on what is odd, and may be meant so.
+    remarks: list[str] = field(default_factory=list)
     # (n, height, width, 3) uint8: the images themselves, where they are not files; entry n is row n.
     pixels: np.ndarray | None = None
 
@@ -56,17 +80,31 @@ def root_of(name: str, data: Any, where: str = "") -> Path:
     return root
 
 
-def image_files(folder: Path) -> list[str]:
-    """Paths from the folder of all files below it whose suffix is an image's."""
-    return [path for path, _ in files_below(folder) if os.path.splitext(path)[1].lower() in SUFFIXES]
+def image_files(folder: Path, besides: Besides) -> list[str]:
+    """Paths from the folder of all files below it whose suffix is an image's; ``besides`` counts all else."""
+    paths = []
+    for path, _ in files_below(folder, besides.skipped):
+        suffix = os.path.splitext(path)[1].lower()
+        if suffix in SUFFIXES:
+            paths.append(path)
+        else:
+            besides.files[printable(suffix) or "without suffix"] += 1
+    return paths
 
 
 def folders_in(folder: Path) -> list[str]:
     """The names of the folders directly in a folder, sorted; none where there is no such folder."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    return [entry.name for entry in entries_of(folder) if entry.is_dir()] if folder.is_dir() else []
+
+
+def printable(name: str) -> str:
+    """The name of a file, with a question mark in the place of what is no UTF-8."""
+    return os.fsencode(name).decode(errors="replace")
+
+
+def nfc(text: str) -> str:
+    """The text with one spelling of each accented letter, of the two that Unicode has."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def some(names: Sequence[str], count: int = 3, of: int | None = None) -> str:
@@ -97,6 +135,7 @@ class Inside:
     def __init__(self, root: Path, told_by: str) -> None:
         self.root, self.told_by = root, told_by
         self.folders: dict[str, bool] = {}
+        self.names: dict[str, dict[str, str]] = {}
 
     def path(self, given: str) -> str:
         """The path from the root, in its plain form; BadInput where it is absolute, climbs, or follows a link out."""
@@ -114,6 +153,23 @@ class Inside:
                 f"{self.told_by}: names the image {given!r}, which a link leads out of {self.root}; put it there."
             )
         return path
+
+    def file(self, given: str) -> str | None:
+        """The path of a file from the root, as its folders spell it (see nfc); None where there is no such file."""
+        path = self.path(given)
+        if not path.isascii() and not os.path.isfile(self.root / path):
+            path = self.path(self._spelt(path))
+        return path if os.path.isfile(self.root / path) else None
+
+    def _spelt(self, path: str) -> str:
+        folder = ""
+        for part in path.split("/"):
+            if folder not in self.names:
+                there = os.listdir(self.root / folder) if os.path.isdir(self.root / folder) else []
+                self.names[folder] = {nfc(name): name for name in there} | {name: name for name in there}
+            names = self.names[folder]
+            folder = os.path.join(folder, names.get(part) or names.get(nfc(part), part))
+        return folder
 
     def _holds(self, path: str) -> bool:
         return Path(os.path.realpath(path)).is_relative_to(self.root)

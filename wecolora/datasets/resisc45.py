@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from wecolora.datasets.listing import Entry, Listing, drawn, folders_in, image_files, root_of
+from wecolora.datasets.listing import Besides, Entry, Listing, drawn, folders_in, image_files, root_of, some
 from wecolora.errors import BadInput
 from wecolora.recipes import Resisc45
 
@@ -18,22 +18,27 @@ def listing(name: str, data: Resisc45) -> Listing:
     ``split_seed``, are training images (see listing.drawn)."""
     root = root_of(name, data, WHERE)
     root = root / FOLDER if (root / FOLDER).is_dir() else root
-    paths = [
-        f"{folder}/{file}"
-        for folder in folders_in(root)
-        for file in image_files(root / folder)
-        if re.fullmatch(rf"{re.escape(folder)}_\d+\.\w+", file)
-    ]
+    classes, besides = folders_in(root), Besides()
+    paths, groups, others = [], [], []
+    for number, folder in enumerate(classes):
+        for file in image_files(root / folder, besides):
+            if re.fullmatch(rf"{re.escape(folder)}_\d+\.\w+", file):
+                paths.append(f"{folder}/{file}")
+                groups.append(number)
+            else:
+                others.append(f"{folder}/{file}")
     if not paths:
         raise BadInput(f"{root}: has no images such as airplane/airplane_001.jpg; {WHERE}.")
-    classes = sorted({path.split("/")[0] for path in paths})
-    groups = [classes.index(path.split("/")[0]) for path in paths]
     train = drawn(groups, data.train_share, data.split_seed)
     entries = [
         Entry(path, path, (group,), "train" if position in train else "test")
         for position, (path, group) in enumerate(zip(paths, groups, strict=True))
     ]
-    return Listing(root, classes, entries, published={**published(data.train_share), "classes": CLASSES})
+    listed = Listing(root, classes, entries, class_folders="", besides=besides)
+    listed.published = {**published(data.train_share), "classes": CLASSES}
+    if others:
+        listed.remarks = [f"{len(others)} images are not named as their class, and are left out: {some(others)}."]
+    return listed
 
 
 def published(train_share: float) -> dict[str, int]:
