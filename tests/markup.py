@@ -31,6 +31,6 @@ def cells(source: str) -> list[list[str]]:
     return rows
 
 
-def lines(source: str) -> list[str]:
-    """The texts of a Markdown page's paragraphs."""
-    return [shown(token) for token in rendered(source) if token.type == "inline" and token.level == 1]
+def head(source: str) -> str:
+    """The text of a Markdown page's first paragraph."""
+    return next(shown(token) for token in rendered(source) if token.type == "inline" and token.level == 1)

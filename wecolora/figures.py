@@ -58,8 +58,8 @@ def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
     assert recipe.x is not None
     x = recipe.x
     lines = points.groupby(["r", "method"], sort=True)
-    # Of up to a dozen lines the legend fits below; of more it would cover the axes.
-    height = 3.6 + 0.16 * max(0, math.ceil(len(lines) / 2) - 6)
+    # Each further row of the legend has room of its own: of many, it would cover the axes.
+    height = 3.6 + 0.16 * max(0, math.ceil(len(lines) / 2) - 2)
     figure = Figure(figsize=(4.6, height), layout="constrained")
     axes = figure.subplots()
     for (r, method), line in lines:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.markup import NASTY, cells, lines
+from tests.markup import NASTY, cells, head
 from wecolora import published
 from wecolora.methods import COMPONENTS, METHODS
 from wecolora.recipes import ArtifactRecipe
@@ -727,19 +727,19 @@ def nasty_table(score_files, folder):
 
 def test_markdown_shows_every_label_as_it_was_typed(score_files, tmp_path):
     one, text, _ = nasty_table(score_files, tmp_path)
-    head, *rows = cells(text)
+    heads, *rows = cells(text)
     titles = ["Teacher", "alpha", "Weight copy", "LoRA", "Enhanced LoRA", "Method", "Venue"]
-    assert head == [*titles, *(f"{label} (top-1)" for label in one.datasets.values())]
+    assert heads == [*titles, *(f"{label} (top-1)" for label in one.datasets.values())]
     # An independent look at the first row: 80 and 81 of the two seeds, the first with a sign.
     assert rows[0] == [NASTY, "1%", TICK, CROSS, CROSS, "WeCo+KD", "-", "80.5 ± 0.7†", "80.5 ± 0.7"]
-    assert lines(text)[0] == " ".join(f"{NASTY}. {one.caption}".split())
+    assert head(text) == " ".join(f"{NASTY}. {one.caption}".split())
 
 
 def test_latex_names_the_axis_alone_by_its_sign(score_files, tmp_path):
     text = nasty_table(score_files, tmp_path)[2]
-    (head,) = [line for line in text.splitlines() if line.startswith("Teacher & ")]
-    assert head.startswith(r"Teacher & $\alpha$ & Weight copy & ")
-    assert head.endswith(r" & alphabet $\alpha$ (top-1) \\") and head.count("alpha") == 3
+    (heads,) = [line for line in text.splitlines() if line.startswith("Teacher & ")]
+    assert heads.startswith(r"Teacher & $\alpha$ & Weight copy & ")
+    assert heads.endswith(r" & alphabet $\alpha$ (top-1) \\") and heads.count("alpha") == 3
     assert text.startswith("% The preamble needs \\usepackage{booktabs}") and r"\begin{tabular}{lllllllrr}" in text
     assert r"\caption{from \$5 to \$10 \textbackslash{}foo\{x\}\textasciicircum{}2\_i" in text
 
