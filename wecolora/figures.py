@@ -78,7 +78,7 @@ def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     (label,) = recipe.datasets.values()
     (metric,) = points["metric"].unique()
-    axes.set(xlabel=X_LABELS[x], ylabel=wrapped(f"{metric} on {label} (%)", 3.3), title=wrapped(recipe.title, 4.6))
+    axes.set(xlabel=X_LABELS[x], ylabel=wrapped(f"{metric} on {label} (%)", 3.3), title=wrapped(recipe.title, 4))
     axes.grid(alpha=0.3)
     # Below the axes: inside, it would hide points.
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
