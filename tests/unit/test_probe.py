@@ -245,8 +245,9 @@ def test_a_step_on_a_single_feature_is_refused(n, batch):
         train_probe(clusters(n), clusters(6), 3, RECIPE.model_copy(update={"batch": batch}))
 
 
-def test_classes_without_an_auc_are_told(tmp_path, caplog):
+def test_classes_without_an_auc_are_told(tmp_path, caplog, monkeypatch):
     """The mean is of the others: whoever compares two data sets' has to know."""
+    monkeypatch.setattr(job.runtime.log, "propagate", True)  # as in a process of its own
     rng = np.random.default_rng(0)
     targets = np.array([[1, 0, 1], [0, 0, 1], [1, 0, 1], [0, 0, 1]], dtype=np.float32)
     with h5py.File(tmp_path / "tags.h5", "w") as file:
