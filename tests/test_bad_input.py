@@ -695,6 +695,20 @@ ROWS += [
     ("a category of two names", NEW,
      official("inat2019", layouts.inat2019, replaces("new/val2019.json", "Ducks", "Geese")),
      ["val2019.json", "category 9", "'Geese'", "github.com/visipedia"]),
+# What would be found out when all students are trained
+ROWS += [
+    ("a latent figure of several labels an image", "plan",
+     both(sets("datasets.digits.bundled", "tags"), sets("artifacts.figure2.datasets", ["digits"])),
+     ["artifacts.figure2.datasets: digits", "several labels an image", "take a data set with one"]),
+    ("a rollout of very many images", "plan", sets("artifacts.figure3.images", 1000),
+     ["artifacts.figure3.images", "1000", "100"]),
+    ("test images of the same labels", NEW,
+     both(tabled(f"path,label,split\n{CAT},a|b,train\n{DOG},b|a,test\ntrain/cat/1.png,a|b,test\n",
+                 separator="|", split="split"), sets("artifacts.table1.datasets", ["new"])),
+     ["data set new", "no class has an AUC", "take other test images"]),
+    ("no test image with a label", "rollout figure3",
+     parquet(INDEX, column("labels", lambda found: [[]] * len(found))),
+     ["data set pictures", "no test image has a label", "take another"]),
 ]  # fmt: skip
 
 # Indexes and subsets

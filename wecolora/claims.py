@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from wecolora.escape import markdown, markdown_table
 from wecolora.files import atomic_write, write_text
 from wecolora.methods import METHODS, variants
 from wecolora.published import published
@@ -555,12 +556,13 @@ def printed_claim(claim: dict[Any, Any]) -> dict[str, str]:
 
 
 def write_claims(
-    scores: pd.DataFrame, recipe: ClaimsRecipe, csv: str | Path, comparisons_csv: str | Path, markdown: str | Path
+    scores: pd.DataFrame, recipe: ClaimsRecipe, csv: str | Path, comparisons_csv: str | Path, md: str | Path
 ) -> None:
     """Write the claims and their comparisons as CSV, and the claims as a Markdown table that says how it judges."""
     claims, comparisons = judge(scores, recipe)
     for frame, path in ((claims, csv), (comparisons, comparisons_csv)):
         with atomic_write(path) as temporary:
             frame.to_csv(temporary, index=False, float_format="%.6g")
-    table = pd.DataFrame([printed_claim(claim) for claim in claims.to_dict("records")]).to_markdown(index=False)
-    write_text(markdown, f"**{recipe.title}.** {recipe.caption}\n\n{table}\n\n{METHOD}")
+    printed = pd.DataFrame([printed_claim(claim) for claim in claims.to_dict("records")]).map(markdown)
+    table = markdown_table(printed, len(printed.columns))
+    write_text(md, f"**{markdown(recipe.title)}.** {markdown(recipe.caption)}\n\n{table}\n\n{METHOD}")

@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wecolora.counts import printed_counts
+from wecolora.escape import markdown, markdown_table
 from wecolora.files import atomic_write, write_text
 from wecolora.methods import METHODS
 from wecolora.objectives import Objective
@@ -196,13 +197,13 @@ def tidy_speed(recipe: ComputationRecipe, device: str, log: Callable[[str], None
     return pd.DataFrame(rows)
 
 
-def write_counts(recipe: ComputationRecipe, csv: str | Path, markdown: str | Path) -> None:
+def write_counts(recipe: ComputationRecipe, csv: str | Path, md: str | Path) -> None:
     """Write the tidy counts, and a table of them."""
     table = tidy_counts(recipe)
     with atomic_write(csv) as temporary:
         table.to_csv(temporary, index=False)
-    printed = printed_counts(table, recipe.labels).to_markdown(index=False, disable_numparse=True)
-    write_text(markdown, f"**{recipe.title}.** {recipe.caption}\n\n{printed}\n")
+    printed = markdown_table(printed_counts(table, recipe.labels).map(markdown), words=2)
+    write_text(md, f"**{markdown(recipe.title)}.** {markdown(recipe.caption)}\n\n{printed}\n")
 
 
 def write_speed(recipe: ComputationRecipe, path: str | Path, device: str, log: Callable[[str], None]) -> None:

@@ -140,7 +140,9 @@ class Artifact(Strict):
         "was published.",
     )
     x: Literal["k", "alpha"] | None = Field(default=None, description="A figure's horizontal axis.")
-    images: Positive | None = Field(default=None, description="How many images a rollout shows.")
+    images: Annotated[Positive, Field(le=100)] | None = Field(
+        default=None, description="How many images a rollout shows; a picture of very many cannot be written."
+    )
     paper_table: Annotated[int, Field(ge=1, le=7)] | None = Field(
         default=None,
         description="The paper's table that it regenerates: published scores and orderings are compared with its own.",
@@ -255,6 +257,7 @@ class Config(Strict):
     def _check_runs(self, where: str, artifact: Artifact, runs: Runs) -> None:
         for dataset in artifact.datasets:
             _known(f"{where}.datasets", dataset, self.datasets, "data set")
+        self._check_classes(where, artifact)
         _distinct(f"{where}.rows", list(artifact.rows))
         _distinct(f"{where}.datasets", [self.datasets[name].label for name in artifact.datasets])
         for axis in ("teacher", "method", "r", "k", "alpha", "loss_point"):
@@ -311,6 +314,15 @@ class Config(Strict):
                         f"k must lie in 1..{largest}"
                     )
 
+    def _check_classes(self, where: str, artifact: Artifact) -> None:
+        """A latent figure colours classes, which is found out again when all students are trained."""
+        for name in artifact.datasets:
+            if artifact.kind == "latent" and _several_labels(self.datasets[name]):
+                raise ValueError(
+                    f"{where}.datasets: {name} has several labels an image, and classes are what a latent figure "
+                    "colours; take a data set with one label an image"
+                )
+
     def _unfit(self, name: str, teacher: str) -> str | None:
         """Why a method cannot learn from a teacher, or from the corpus."""
         method, shape = METHODS[name], self.teachers[teacher].architecture
@@ -327,6 +339,8 @@ class Config(Strict):
         corpus = self.datasets[self.corpus.dataset]
         if corpus.source == "table" and corpus.labels is None:
             return f"learns from labels, and the corpus, {self.corpus.dataset}, has none (labels: null)"
+        if _several_labels(corpus):
+            return f"learns from one label an image, and the corpus, {self.corpus.dataset}, has several"
         return None
 
     def chosen(self) -> dict[str, Artifact]:
@@ -398,7 +412,15 @@ def head_classes(teacher: Teacher) -> int | None:
         return None  # the job that reads it says what is wrong
 
 
-def _distinct(key: str, printed: list[str]) -> None:
+def _several_labels(data: Dataset) -> bool:
+    """Whether its images have several labels each, as an index says later (images.Index.multilabel)."""
+    if data.source == "table":
+        return data.labels is not None and data.separator is not None
+    return data.source == "chestxray14" or (data.source == "bundled" and data.bundled == "tags")
+
+
+def _distinct(key: str, texts: list[str]) -> None:
+    printed = [" ".join(text.split()) for text in texts]
     for text in printed:
         if printed.count(text) > 1:
             raise ValueError(f"{key}: two would be printed as {text!r}; name each once and give each its own label")

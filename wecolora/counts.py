@@ -30,7 +30,7 @@ def printed_counts(counts: pd.DataFrame, teachers: Mapping[str, str]) -> pd.Data
             "Teacher": counts["teacher"].map(teachers),
             "Model": [METHODS[name].label for name in counts["method"]],
             "r": counts["r"].map(lambda r: str(r) if r > 1 else ""),
-            "k": counts["k"].map(str, na_action="ignore").fillna(""),
+            "k": ["" if pd.isna(k) else str(k) for k in counts["k"]],
             "Blocks": counts["blocks"].map(str),
             "Parameters (M)": millions("parameters"),
             "trained (M)": millions("trained").where(trained, ""),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -34,7 +37,14 @@ COLOURS = {
     "minivit_depth": "#999933",
 }
 STYLES = {2: ("-", "o"), 3: ("--", "s")}
+# What users type is text, two dollar signs in it no formula; whatever a matplotlibrc of theirs says of TeX.
+TEXT: Any = {"text.parse_math": False, "text.usetex": False}
 X_LABELS = {"alpha": "Share of the corpus used for distillation, α (%)", "k": "Rank of the adapters, k"}
+
+
+def wrapped(text: str, inches: float) -> str:
+    """Text in lines that, at the size of a title, are about that long; a longer one would be cut at the edge."""
+    return textwrap.fill(text, int(11 * inches))
 
 
 def tidy_figure(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
@@ -47,9 +57,12 @@ def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
     """The figure of these points."""
     assert recipe.x is not None
     x = recipe.x
-    figure = Figure(figsize=(4.6, 3.6), layout="constrained")
+    lines = points.groupby(["r", "method"], sort=True)
+    # Each further row of the legend has room of its own: of many, it would cover the axes.
+    height = 3.6 + 0.16 * max(0, math.ceil(len(lines) / 2) - 2)
+    figure = Figure(figsize=(4.6, height), layout="constrained")
     axes = figure.subplots()
-    for (r, method), line in points.groupby(["r", "method"], sort=True):
+    for (r, method), line in lines:
         dash, marker = STYLES.get(int(str(r)), (":", "^"))
         colour = COLOURS.get(str(method), "black")
         label = f"{METHODS[str(method)].label}, r = {r}"
@@ -65,7 +78,7 @@ def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     (label,) = recipe.datasets.values()
     (metric,) = points["metric"].unique()
-    axes.set(xlabel=X_LABELS[x], ylabel=f"{metric} on {label} (%)", title=recipe.title)
+    axes.set(xlabel=X_LABELS[x], ylabel=wrapped(f"{metric} on {label} (%)", 3.3), title=wrapped(recipe.title, 4))
     axes.grid(alpha=0.3)
     # Below the axes: inside, it would hide points.
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
@@ -84,7 +97,7 @@ def write_figure(
 
 def save_figure(draw: Callable[[], Figure], png: str | Path, pdf: str | Path) -> None:
     """Write what ``draw`` draws as PNG and as PDF: vector, fonts embedded, no date; rasters in either at 200 dpi."""
-    with mpl.rc_context({"font.size": 9, "axes.titlesize": 10, "pdf.fonttype": 42}):
+    with mpl.rc_context({**TEXT, "font.size": 9, "axes.titlesize": 10, "pdf.fonttype": 42}):
         figure = draw()
         with atomic_write(png) as temporary:
             figure.savefig(temporary, format="png", dpi=200)

@@ -25,7 +25,7 @@ from matplotlib.ticker import MaxNLocator
 
 from wecolora.claims import METHOD, printed_claim
 from wecolora.counts import printed_counts
-from wecolora.figures import COLOURS
+from wecolora.figures import COLOURS, TEXT, wrapped
 from wecolora.files import read_json, write_text
 from wecolora.methods import METHODS
 from wecolora.recipes import ArtifactRecipe, ReportRecipe
@@ -36,6 +36,7 @@ from wecolora.tables import LOSS_POINTS, cell_text, notes, printed_table, tidy_t
 Labels = dict[str, dict[str, str]]  # what is printed for a teacher, a method or a data set
 GROUPS = {"Tables": ["table"], "Figures": ["figure", "latent", "rollout"], "Computation": ["computation"]}
 SVG: Any = {
+    **TEXT,
     "font.size": 8,
     "font.sans-serif": ["DejaVu Sans"],
     "axes.titlesize": 8,
@@ -270,15 +271,20 @@ def read_csv(path: str | Path) -> pd.DataFrame:
 def csv_table(path: str | Path, labels: Labels) -> dict[str, Any]:
     """A CSV for a reader: labels, thousands set apart, and no column that is empty throughout."""
     table = read_csv(path)
-    for column in labels.keys() & set(table.columns):
+    table = table.loc[:, (table != "").any()]
+    named = labels.keys() & set(table.columns)  # a name, or a label, may look like a number
+    for column in named:
         table[column] = [labels[column].get(name, name) for name in table[column]]
     if "methods" in table:  # those with the same form of student
         table["methods"] = ["; ".join(labels["method"][name] for name in names.split()) for names in table["methods"]]
-    table = table.loc[:, (table != "").any()].rename(columns=lambda name: name.replace("_", " "))
     numbers = [
-        name for name in table.columns if pd.to_numeric(table[name].replace("", "0"), errors="coerce").notna().all()
+        name
+        for name in table.columns
+        if name not in named and pd.to_numeric(table[name].replace("", "0"), errors="coerce").notna().all()
     ]
-    return table_parts(table.map(lambda text: f"{int(text):,}" if text.isdecimal() else text), numbers)
+    table[numbers] = table[numbers].map(lambda text: f"{int(text):,}" if text.isdecimal() else text)
+    table.columns = table.columns.str.replace("_", " ")
+    return table_parts(table, [name.replace("_", " ") for name in numbers])
 
 
 def counts_table(path: str | Path, labels: Labels) -> dict[str, Any]:
@@ -344,7 +350,7 @@ def _run_curve(run: Run) -> str:
         for axes in (loss, rank):  # few ticks: a page may hold hundreds of these
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(4))
-            axes.set_ylim(0, 1.05 * axes.dataLim.ymax)
+            axes.set_ylim(0, 1.05 * axes.dataLim.ymax or 1)  # of a loss of 0 throughout, too
         return figure
 
     return _svg(draw)
@@ -385,7 +391,7 @@ def _panels(runs: list[Run], labels: Labels, value: Callable[[dict[str, Any]], f
             colour = COLOURS.get(run.axes["method"], "black")
             heights = np.array([value(epoch) for epoch in run.history], dtype=float)
             axes.plot(range(1, len(heights) + 1), heights, dashes[run.axes["alpha"]], color=colour, linewidth=1.2)
-        axes.set(title=f"{labels['teacher'][teacher]}, r = {r}", xlabel="epoch")
+        axes.set(title=wrapped(f"{labels['teacher'][teacher]}, r = {r}", 5.4), xlabel="epoch")
         axes.tick_params(labelbottom=True)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)

@@ -23,8 +23,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from wecolora.figures import save_figure
+from wecolora.errors import BadInput
+from wecolora.figures import save_figure, wrapped
 from wecolora.files import atomic_write
+from wecolora.images import Index
 from wecolora.recipes import ArtifactRecipe
 
 CANDIDATES = 36  # images of the test split, among which the figure's are chosen
@@ -89,6 +91,17 @@ def clearest(pixels: np.ndarray, classes: Sequence[Hashable], count: int) -> lis
     return sorted(order, key=lambda position: best[classes[position]] != position)[:count]
 
 
+def examples(index: Index, count: int, size: int) -> tuple[np.ndarray, list[str]]:
+    """Pixels (n, size, size, 3) uint8 and names of that many labelled test images, or of all; see clearest."""
+    candidates = index.examples("test", max(CANDIDATES, count))
+    if not candidates:
+        raise BadInput(f"data set {index.name}: no test image has a label, so that a rollout shows none; take another.")
+    pixels = index.pixels(candidates, size)
+    labels = [tuple(index.labels[position]) for position in candidates]
+    chosen = clearest(pixels, labels, count)
+    return pixels[chosen], [", ".join(index.classes[number] for number in labels[place]) for place in chosen]
+
+
 def grid(maps: np.ndarray) -> np.ndarray:
     """(n, patches) -> (n, side, side): the patches lie in a square, row by row."""
     side = math.isqrt(maps.shape[1])
@@ -128,7 +141,7 @@ def draw_rollout(
         ScalarMappable(cmap=over_mid_grey), ax=axes, location="bottom", aspect=40, shrink=0.6, pad=0.02
     )
     bar.set_label("Attention rollout of the class token, over the image in grey\n(1: the image's highest)")
-    figure.suptitle(recipe.title)
+    figure.suptitle(wrapped(recipe.title, figure.get_figwidth()))
     return figure
 
 

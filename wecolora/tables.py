@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from wecolora.escape import LATEX_NEEDS, latex, markdown, markdown_table
 from wecolora.files import atomic_write, write_text
 from wecolora.methods import COMPONENTS, METHODS, TEACHER_VENUES
 from wecolora.published import published
@@ -140,18 +140,20 @@ def cell_text(cell: dict[Any, Any]) -> str:
 
 
 def _markdown_cell(cell: dict[Any, Any]) -> str:
-    return f"**{cell_text(cell)}**" if cell["best"] else cell_text(cell)
+    text = markdown(cell_text(cell))
+    return f"**{text}**" if cell["best"] else text
 
 
 def _latex_cell(cell: dict[Any, Any]) -> str:
-    return f"\\textbf{{{cell_text(cell)}}}" if cell["best"] else cell_text(cell)
+    text = latex(cell_text(cell))
+    return f"\\textbf{{{text}}}" if cell["best"] else text
 
 
 def printed_table(
     table: pd.DataFrame, recipe: ArtifactRecipe, render: Callable[[dict[Any, Any]], str] = _markdown_cell
 ) -> pd.DataFrame:
-    """The table as strings, a column a data set; a row label is printed once for the rows that share it. ``render``
-    turns a row of the tidy table into its cell."""
+    """The table as strings, a column a data set after those of the row labels; a row label is printed once for the rows
+    that share it. ``render`` turns a row of the tidy table into its cell; all else is as the config has it."""
     metric = dict(zip(table["dataset"], table["metric"], strict=True))
     columns = {name: f"{label} ({metric[name]})" for name, label in recipe.datasets.items()}
     axes = _axes(recipe)
@@ -200,32 +202,38 @@ def _label(axis: str, value: object, recipe: ArtifactRecipe) -> str:
     return f"{value:g}%" if axis == "alpha" else str(value)
 
 
-def write_table(
-    scores: pd.DataFrame, recipe: ArtifactRecipe, csv: str | Path, markdown: str | Path, latex: str | Path
-) -> None:
+def write_table(scores: pd.DataFrame, recipe: ArtifactRecipe, csv: str | Path, md: str | Path, tex: str | Path) -> None:
     """Write the tidy CSV, and the printed table as Markdown and LaTeX with its caption."""
     table = tidy_table(scores, recipe)
     with atomic_write(csv) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
-    printed = printed_table(table, recipe)
-    parts = [f"**{recipe.title}.** {recipe.caption}", printed.to_markdown(index=False), *notes(table, recipe)]
-    write_text(markdown, "\n\n".join(parts) + "\n")
-    caption = " ".join([f"{recipe.title}. {recipe.caption}", *notes(table, recipe)])
-    write_text(latex, _latex(printed_table(table, recipe, _latex_cell), recipe, caption))
+    write_text(md, _markdown(table, recipe))
+    write_text(tex, LATEX_NEEDS + _latex(table, recipe))
 
 
-def _escape(text: str) -> str:
-    return re.sub(r"[%&_#]", r"\\\g<0>", text).replace("±", r"$\pm$").replace("†", r"$^\dagger$")
+def _escaped(printed: pd.DataFrame, words: int, escape: Callable[[str], str]) -> pd.DataFrame:
+    """With its heads and the row labels, which are its first ``words`` columns, as text of a format."""
+    labels = printed.iloc[:, :words].map(escape)
+    return pd.concat([labels, printed.iloc[:, words:]], axis=1).rename(columns=escape)
 
 
-def _latex(printed: pd.DataFrame, recipe: ArtifactRecipe, caption: str) -> str:
-    marks = {"✓": r"\checkmark", "✗": r"$\times$"}
-    escaped = printed.map(lambda cell: marks.get(cell, _escape(cell)))
-    escaped.columns = pd.Index([_escape(name).replace("alpha", r"$\alpha$") for name in printed.columns])
+def _markdown(table: pd.DataFrame, recipe: ArtifactRecipe) -> str:
+    printed = printed_table(table, recipe, _markdown_cell)
+    words = len(printed.columns) - len(recipe.datasets)
+    grid = markdown_table(_escaped(printed, words, markdown), words)
+    head = f"**{markdown(recipe.title)}.** {markdown(recipe.caption)}"
+    return "\n\n".join([head, grid, *map(markdown, notes(table, recipe))]) + "\n"
+
+
+def _latex(table: pd.DataFrame, recipe: ArtifactRecipe) -> str:
+    printed = printed_table(table, recipe, _latex_cell)
+    words = len(printed.columns) - len(recipe.datasets)
+    # No data set's column is called so: theirs end with the metric.
+    escaped = _escaped(printed, words, latex).rename(columns={TITLES["alpha"]: latex("α")})
     return escaped.style.hide(axis="index").to_latex(
         hrules=True,
-        column_format="l" * len(recipe.rows) + "r" * (len(printed.columns) - len(recipe.rows)),
-        caption=_escape(caption),
+        column_format="l" * words + "r" * len(recipe.datasets),
+        caption=latex(" ".join([f"{recipe.title}. {recipe.caption}", *notes(table, recipe)])),
         label=f"tab:{recipe.name}",
         position_float="centering",
     )

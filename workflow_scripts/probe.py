@@ -45,6 +45,13 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
             result.best,
             result.best_epoch,
         )
+        if result.metric == "mean AUC" and None in result.per_class:
+            runtime.log.warning(
+                "WARNING: %s: the mean AUC is without %d of %d classes, which no test image has, or every one",
+                dataset,
+                result.per_class.count(None),
+                len(classes),
+            )
         runtime.write_json(
             score,
             {

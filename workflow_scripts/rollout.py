@@ -6,17 +6,16 @@ from wecolora import hardware, runtime, vit
 from wecolora.images import read_index
 from wecolora.methods import METHODS
 from wecolora.recipes import ArtifactRecipe, FeatureRecipe
-from wecolora.rollout import CANDIDATES, attentions, clearest, rollout, write_rollout
+from wecolora.rollout import attentions, examples, rollout, write_rollout
 
 
 def main(*, students, index, csv, png, pdf, recipe, sight, threads):
     wanted, seen = ArtifactRecipe.model_validate_json(recipe), FeatureRecipe.model_validate_json(sight)
     hardware.device(threads)
     data = read_index(index)
-    candidates = data.examples("test", max(CANDIDATES, wanted.images))
-    pixels = data.pixels(candidates, seen.architecture.img_size)
-    chosen = clearest(pixels, [tuple(data.labels[row]) for row in candidates], wanted.images)
-    pixels = pixels[chosen]
+    pixels, names = examples(data, wanted.images, seen.architecture.img_size)
+    if len(names) < wanted.images:
+        runtime.log.warning("WARNING: %s: only %d labelled test images, not %d", data.name, len(names), wanted.images)
     statistics = seen.statistics[data.name]
     images = vit.normalise(torch.from_numpy(pixels), statistics.mean, statistics.std)
     maps = {}
@@ -24,7 +23,6 @@ def main(*, students, index, csv, png, pdf, recipe, sight, threads):
         model = vit.load_student(seen.architecture.model_dump(), path)
         attended = rollout(attentions(model, images), prefix=model.num_prefix_tokens)
         maps[METHODS[name].label] = attended.numpy()
-    names = [data.classes[data.labels[candidates[place]][0]] for place in chosen]
     write_rollout(pixels, names, maps, wanted, csv, png, pdf)
 
 

@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 from scipy import stats
 
+from tests.markup import NASTY, cells, head
 from wecolora import published as published_module
 from wecolora.claims import CLAIMS, Gain, judge, verdict, verdict_of_claim, write_claims
 from wecolora.recipes import ClaimsRecipe
@@ -541,6 +542,21 @@ def test_the_csv_files(tmp_path):
     row = comparisons[comparisons["claim"] == "weco_kd_behind_at_10"].iloc[0]
     assert (row["published_difference"], row["margin"], row["published_sign"]) == (2.3, 2.25, "ahead")
     assert row["config_dataset"] == "photos" and row["difference"] == pytest.approx(2.3, abs=1e-3)
+
+
+def test_the_markdown_shows_title_and_caption_as_they_were_typed(tmp_path):
+    paths = [tmp_path / name for name in ("claims.csv", "comparisons.csv", "claims.md")]
+    write_claims(paper_as_scores(), recipe(title=NASTY, caption=f"{NASTY}\n\n# {NASTY}"), *paths)
+    text = paths[2].read_text()
+    assert head(text) == f"{NASTY}. {NASTY} # {NASTY}"
+    assert [row[0] for row in cells(text)] == ["Claim", *(claim.statement for claim in CLAIMS)]
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_without_scores_and_with_one_there_are_verdicts_too(rows, tmp_path):
+    """Of one score nothing is decided; it is found out when all students are trained."""
+    _, _, text = written(frame(*paper_as_scores().to_dict("records")[:rows]), tmp_path / "out")
+    assert {row[3] for row in cells(text)[1:]} == {"not run"}
 
 
 def test_the_markdown(tmp_path):

@@ -7,6 +7,8 @@ import pytest
 import timm
 import torch
 
+from tests import markup
+from tests.markup import NASTY
 from wecolora import computation
 from wecolora.computation import bytes_per_view, counts, macs, parameters, saved, speed, write_counts, write_speed
 from wecolora.lora import add_lora
@@ -261,6 +263,16 @@ def test_the_table_has_each_model(tiny_architecture, tmp_path):
     assert [bool(value) for value in columns["the teacher's"]] == [False, False, True, False]
     assert columns["KB an image (3 views)"] == ["3.3"] * 4
     assert not any(word in "".join(lines) for word in ("nan", "<NA>", "None"))
+
+
+def test_the_markdown_shows_labels_as_they_were_typed_and_numbers_to_the_right(tiny_architecture, tmp_path):
+    wanted = recipe(tiny_architecture, [("teacher", 1, None)])
+    wanted = wanted.model_copy(update={"title": NASTY, "caption": NASTY, "labels": dict.fromkeys(wanted.labels, NASTY)})
+    write_counts(wanted, tmp_path / "c.csv", tmp_path / "c.md")
+    text = (tmp_path / "c.md").read_text()
+    assert markup.head(text) == f"{NASTY}. {NASTY}" and markup.cells(text)[1][:2] == [NASTY, "Teacher"]
+    places = text.splitlines()[3].strip("|").split("|")
+    assert [place.endswith(":") for place in places] == [False] * 2 + [True] * (len(places) - 2)
 
 
 def test_speed_is_of_each_form_once(tiny_architecture, tmp_path):

@@ -319,6 +319,41 @@ def test_panels_are_told_apart_by_their_methods_alone(small_config, kind, axis, 
     assert f"artifacts.one.runs.{axis}" in refusal(small_config)
 
 
+SEVERAL = {
+    "bundled": {"label": "S", "source": "bundled", "bundled": "tags"},
+    "chestxray14": {"label": "S", "source": "chestxray14", "root": "xrays"},
+    "table": {"label": "S", "source": "table", "root": "own", "table": "a.csv", "separator": "|"},
+}
+
+
+@pytest.mark.parametrize("source", SEVERAL)
+def test_what_takes_one_label_an_image_refuses_a_data_set_of_several(small_config, source):
+    """It would be found out when all students are trained, or when the corpus is."""
+    small_config["artifacts"]["one"] = artifact("latent")
+    small_config["datasets"]["several"] = SEVERAL[source]
+    parse(small_config)
+    small_config["artifacts"]["one"]["datasets"] = ["several"]
+    assert "artifacts.one.datasets: several has several labels an image" in refusal(small_config)
+    small_config["artifacts"]["one"] = artifact("rollout", datasets=["several"])
+    parse(small_config)
+    small_config["corpus"]["dataset"] = "several"
+    parse(small_config)
+    small_config["teachers"]["one"] = {"label": "1", "timm": "vit_tiny_patch16_224"}
+    small_config["artifacts"]["one"] = artifact("table", runs={**ONE_RUN, "method": ["deit_soft"]})
+    said = "runs.method: deit_soft learns from one label an image, and the corpus, several, has several"
+    assert said in refusal(small_config)
+    if source == "table":  # of a table it is the separator that says so
+        del small_config["datasets"]["several"]["separator"]
+        parse(small_config)
+
+
+def test_a_picture_of_more_images_than_can_be_written_is_refused(small_config):
+    small_config["artifacts"]["one"] = artifact("rollout", images=100)
+    parse(small_config)
+    small_config["artifacts"]["one"] = artifact("rollout", images=101)
+    assert "artifacts.one.images: " in refusal(small_config) and "100, not 101" in refusal(small_config)
+
+
 def test_a_venue_alone_tells_no_methods_apart(small_config):
     runs = {**ONE_RUN, "method": ["deit", "deit_hard"]}
     small_config["artifacts"]["one"] = artifact("table", rows=["venue"], runs=runs)

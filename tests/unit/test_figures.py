@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.text import Text
 from PIL import Image
 
-from wecolora.figures import COLOURS, draw, tidy_figure, write_figure
+from tests.markup import NASTY
+from wecolora.figures import COLOURS, draw, save_figure, tidy_figure, write_figure
 from wecolora.methods import METHODS
 from wecolora.recipes import ArtifactRecipe
 from wecolora.scores import read_scores
@@ -167,3 +170,50 @@ def test_every_method_that_trains_has_a_colour_of_its_own():
     assert distances.min() > 0.25
     # Okabe and Ito's, of the methods that the paper's figures compare.
     assert (COLOURS["wecolora"], COLOURS["weco_kd"]) == ("#0072B2", "#D55E00")
+
+
+# What users type
+
+
+def within(figure):
+    """The texts, each of which lies within the picture as it is saved."""
+    figure.draw_without_rendering()
+    found = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    for text in found:
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text
+    return [text.get_text() for text in found]
+
+
+@pytest.mark.parametrize("words", [NASTY, r"$\foo$", "from $5 to $10", "_hidden", "$" * 9])
+def test_labels_are_drawn_as_they_are_typed(score_files, files, words):
+    one = recipe(title=words, datasets={"photos": words})
+    points = tidy_figure(read_scores(score_files(*scores())), one)
+    drawn = []
+    with mpl.rc_context({"text.usetex": True}):  # of the user's own matplotlibrc
+        save_figure(lambda: drawn.append(draw(points, one)) or drawn[0], *files[1:])
+    assert not any(text.get_parse_math() or text.get_usetex() for text in drawn[0].findobj(Text))
+    (axes,) = drawn[0].axes
+    assert axes.get_title().split() == words.split() and axes.get_ylabel().split()[2:-1] == words.split()
+    shown = [tick.get_text() for tick in axes.get_xticklabels()]
+    assert shown == ["1", "2", "5", "10"] and not any("$" in tick.get_text() for tick in axes.get_yticklabels())
+    assert files[1].read_bytes().startswith(b"\x89PNG") and files[2].read_bytes().startswith(b"%PDF-")
+
+
+def test_long_words_and_many_lines_lie_within_the_picture(score_files, files):
+    methods = [name for name in METHODS if name != "teacher"]
+    rows = [("sup", m, r, None, a, 0, "photos", 50 + r * a) for m in methods for r in (2, 3) for a in (1, 10)]
+    one = recipe(title=9 * "many words ", datasets={"photos": 3 * "a set of photographs "}, methods=methods)
+    points, drawn = tidy_figure(read_scores(score_files(*rows)), one), []
+    save_figure(lambda: drawn.append(draw(points, one)) or drawn[0], *files[1:])
+    (figure,) = drawn
+    assert {f"{METHODS[m].label}, r = {r}" for m in methods for r in (2, 3)} <= set(within(figure))
+    (axes,) = figure.axes
+    box, legend = axes.get_window_extent(), figure.legends[0].get_window_extent()
+    assert box.y0 > legend.y1 and box.height > 1.2 * figure.dpi
+
+
+def test_a_single_point_is_a_figure(score_files, files):
+    one = recipe(methods=["weco_kd"])
+    write_figure(read_scores(score_files(("sup", "weco_kd", 2, None, 1, 0, "photos", 50.0))), one, *files)
+    assert files[1].read_bytes().startswith(b"\x89PNG")

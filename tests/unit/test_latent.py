@@ -82,19 +82,36 @@ def test_few_points_are_embedded_too():
 def test_panels_show_the_same_points_in_the_same_colours(labels):
     rng = np.random.default_rng(6)
     points = {"A": rng.normal(size=(60, 2)), "B": rng.normal(size=(60, 2))}
-    figure = draw_latent(points, labels, CLASSES, {"A": 0.1234, "B": -0.5}, RECIPE)
+    figure = draw_latent(points, labels, CLASSES, {"A": "good", "B": "poor"}, RECIPE)
     assert [axes.get_title() for axes in figure.axes] == ["A", "B"]
-    assert [axes.texts[0].get_text().split(": ")[1] for axes in figure.axes] == ["0.123", "-0.500"]
+    assert [axes.texts[0].get_text() for axes in figure.axes] == ["good", "poor"]
     for axes, of_label in zip(figure.axes, points.values(), strict=True):
         for number, of_class in enumerate(offsets(axes)):
             np.testing.assert_array_equal(of_class, of_label[labels == number])
         assert len(axes.get_xticks()) == len(axes.get_yticks()) == 0
-    first, second = (
-        [(tuple(dots.get_facecolor()[0]), dots.get_label()) for dots in axes.collections] for axes in figure.axes
-    )
+    first, second = ([tuple(dots.get_facecolor()[0]) for dots in axes.collections] for axes in figure.axes)
     assert first == second and len(set(first)) == 3
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == CLASSES
+    assert [tuple(dots.get_facecolor()[0]) for dots in legend.legend_handles] == first
+
+
+def test_the_legend_has_every_name_within_the_picture(labels):
+    """matplotlib itself leaves out what begins with an underscore; a long name takes lines, not the others' place."""
+    classes = [
+        "_background",
+        "$5 to $10",
+        *(f"a long name of a class of many, number {number}" for number in range(10)),
+    ]
+    points = {"A": np.random.default_rng(6).normal(size=(60, 2))}
+    figure = draw_latent(points, labels, classes, {"A": ""}, RECIPE.model_copy(update={"title": 9 * "Words and more "}))
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert [text.get_text().replace("\n", " ") for text in legend.get_texts()] == classes
+    for artist in (legend, figure.axes[0], figure._suptitle):
+        box = artist.get_window_extent()
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+    assert figure.axes[0].get_window_extent().height > 1.5 * figure.dpi
 
 
 def test_the_score_is_that_of_the_features(files, monkeypatch):
@@ -103,7 +120,46 @@ def test_the_score_is_that_of_the_features(files, monkeypatch):
     near_and_far = np.array([[0, 0], [0, 1], [10, 0], [10, 1]], dtype=np.float32)
     write_latent({"A": near_and_far}, np.array([0, 0, 1, 1]), CLASSES[:2], RECIPE, *files)
     own, other = 1, (10 + math.sqrt(101)) / 2  # mean distances of each point to its class and to the other
-    assert figures[0].axes[0].texts[0].get_text().endswith(f": {(other - own) / other:.3f}")
+    assert figures[0].axes[0].texts[0].get_text() == f"silhouette of the features: {(other - own) / other:.3f}"
+
+
+ONE_CLASS, ONE_IMAGE = "no silhouette: one class", "no silhouette: one image a class"
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([1] * 9, ONE_CLASS),
+        ([0], ONE_CLASS),
+        ([2, 2], ONE_CLASS),
+        ([0, 1], ONE_IMAGE),
+        ([2, 0, 1], ONE_IMAGE),
+    ],
+)
+def test_what_has_no_score_is_drawn_and_says_why(labels, said, files, monkeypatch):
+    """It is found out when all students are trained: a picture without its score is better than none."""
+    drawn = []
+    monkeypatch.setattr(latent, "draw_latent", lambda *given: drawn.append(draw_latent(*given)) or drawn[-1])
+    features = np.random.default_rng(3).normal(size=(len(labels), 8)).astype(np.float32)
+    write_latent({"A": features}, np.array(labels), CLASSES, RECIPE, *files)
+    (axes,) = drawn[0].axes
+    assert axes.texts[0].get_text() == said
+    found = np.concatenate(offsets(axes))
+    assert len(found) == len(labels) == len(np.unique(found, axis=0)) and np.isfinite(found).all()
+    assert files[1].read_bytes().startswith(b"\x89PNG") and files[2].read_bytes().startswith(b"%PDF-")
+
+
+@pytest.mark.parametrize("noise", [0, 1e-7])
+def test_a_collapsed_students_features_lie_in_one_place(noise, labels, blobs, files, monkeypatch):
+    """Components of nothing are no numbers, at which t-SNE crashes the process."""
+    drawn = []
+    monkeypatch.setattr(latent, "draw_latent", lambda *given: drawn.append(draw_latent(*given)) or drawn[-1])
+    collapsed = (np.float32(0.7) * (1 + noise * np.sign(blobs))).astype(np.float32)
+    write_latent({"A": collapsed, "B": blobs}, labels, CLASSES, RECIPE, *files)
+    first, second = drawn[0].axes
+    assert first.texts[0].get_text() == "no silhouette: all features are the same"
+    assert second.texts[0].get_text().startswith("silhouette of the features: 0.8")
+    assert not np.concatenate(offsets(first)).any() and np.ptp(np.concatenate(offsets(second)), axis=0).min() > 0
 
 
 @pytest.mark.parametrize("classes", [2, 10, 11, 45])
@@ -123,14 +179,14 @@ def test_classes_are_told_apart(classes):
 def test_many_classes_have_no_legend():
     labels = np.arange(130) % 13
     points = {"A": np.random.default_rng(0).normal(size=(130, 2))}
-    figure = draw_latent(points, labels, [str(number) for number in range(13)], {"A": 0.0}, RECIPE)
+    figure = draw_latent(points, labels, [str(number) for number in range(13)], {"A": ""}, RECIPE)
     assert not figure.legends and len(figure.axes[0].collections) == 13
 
 
 @pytest.mark.parametrize("n, rasterised", [(5000, False), (5001, True)])
 def test_only_many_points_are_rasterised(n, rasterised):
     points = {"A": np.random.default_rng(0).normal(size=(n, 2))}
-    figure = draw_latent(points, np.arange(n) % 2, CLASSES[:2], {"A": 0.0}, RECIPE)
+    figure = draw_latent(points, np.arange(n) % 2, CLASSES[:2], {"A": ""}, RECIPE)
     assert {dots.get_rasterized() for dots in figure.axes[0].collections} == {rasterised}
 
 

@@ -1,7 +1,9 @@
 """Linear probing: its head, its metrics against scikit-learn, a reference that forwards the backbone every epoch."""
 
+import json
 import math
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -14,8 +16,10 @@ from torch.nn import functional as F
 
 from wecolora import probe, vit
 from wecolora.errors import BadInput
+from wecolora.grid import RunSpec
 from wecolora.probe import _score, auc, largest_class, probe_head, targets, train_probe
-from wecolora.recipes import ProbeRecipe
+from wecolora.recipes import ProbeJob, ProbeRecipe
+from workflow_scripts import probe as job
 
 # LARS moves a matrix by about lr x trust of its norm: a trust of 0.02 learns in tens of steps what 0.001 does in 1000.
 RECIPE = ProbeRecipe(epochs=8, warmup_epochs=2, batch=16, base_lr=16.0, trust=0.02, seed=3)
@@ -239,3 +243,29 @@ def test_a_test_set_on_which_no_class_has_an_auc_is_refused():
 def test_a_step_on_a_single_feature_is_refused(n, batch):
     with pytest.raises(BadInput, match=f"probe.batch = {batch} with {n} training images"):
         train_probe(clusters(n), clusters(6), 3, RECIPE.model_copy(update={"batch": batch}))
+
+
+def test_classes_without_an_auc_are_told(tmp_path, caplog, monkeypatch):
+    """The mean is of the others: whoever compares two data sets' has to know."""
+    monkeypatch.setattr(job.runtime.log, "propagate", True)  # as in a process of its own
+    rng = np.random.default_rng(0)
+    targets = np.array([[1, 0, 1], [0, 0, 1], [1, 0, 1], [0, 0, 1]], dtype=np.float32)
+    with h5py.File(tmp_path / "tags.h5", "w") as file:
+        file.attrs.update(dataset="tags", weights_sha256="0" * 64)
+        file.create_dataset("classes", data=["some", "none", "every"], dtype=h5py.string_dtype())
+        for split in ("train", "test"):
+            file[f"{split}/targets"], file[f"{split}/features"] = targets, rng.normal(size=(4, 8)).astype(np.float32)
+    recipe = ProbeJob(recipes={"tags": RECIPE.model_copy(update={"batch": 4})}, revision=1).canonical()
+    with caplog.at_level("INFO"):
+        job.main(
+            about=[],
+            features=[tmp_path / "tags.h5"],
+            scores=[tmp_path / "tags.json"],
+            circumstances=tmp_path / "circumstances.json",
+            recipe=recipe,
+            run=RunSpec.parse("one", "teacher"),
+            threads=1,
+        )
+    score = json.loads((tmp_path / "tags.json").read_text())
+    assert score["per_class"] == [score["last"], None, None]
+    assert "WARNING: tags: the mean AUC is without 2 of 3 classes, which no test image has, or every one" in caplog.text

@@ -6,19 +6,21 @@ import base64
 import csv
 import json
 import shutil
+import warnings
 from collections import Counter
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 
 from wecolora.claims import write_claims
 from wecolora.figures import write_figure
 from wecolora.recipes import ArtifactRecipe, ClaimsRecipe, ReportArtifact, ReportRecipe
-from wecolora.report import write_report
+from wecolora.report import Run, _run_curve, csv_table, write_report
 from wecolora.scores import read_scores
 from wecolora.tables import write_table
 
-NASTY = """<b>ViT</b> & "sup" 'x' {{ 7 * 7 }}"""
+NASTY = r"""<b>ViT</b> & "sup" 'x' {{ 7 * 7 }} $\foo$ |y|"""
 CONFIG = {
     "title": "unused",
     "teachers": {"sup": {"label": NASTY}, "mae": {"label": "ViT (MAE)"}},
@@ -384,6 +386,31 @@ def test_all_curves_stand_in_panels_of_teacher_and_r(page):
     for picture in pictures:
         assert "ViT (MAE), r = 2" in picture and ", r = 1" not in picture
         assert {f"alpha = {alpha}%" in picture for alpha in (1, 10)} == {True} and ">WeCoLoRA<" in picture
+
+
+def test_labels_are_text_in_the_curves_too(page):
+    images = page.find("img", page.section("curves"))
+    assert len(images) == 2
+    for image in images:
+        found = ElementTree.fromstring(base64.b64decode(image[1]["src"].split(",")[1]))
+        words = " ".join("".join(element.itertext()) for element in found.iter() if element.tag.endswith("}text"))
+        assert f"{NASTY}, r = 2" in " ".join(words.split()) and "alpha = 10%" in words
+
+
+def test_a_loss_of_0_throughout_has_a_curve():
+    epoch = {"loss": 0.0, "student_rank": 1.0, "teacher_rank": 9.0}
+    with warnings.catch_warnings(action="error"):
+        assert _run_curve(Run({}, {}, {"history": [epoch, epoch]}, {})).startswith("data:image/svg")
+
+
+def test_a_label_that_looks_like_a_number_is_no_number(tmp_path):
+    path = tmp_path / "points.csv"
+    path.write_text("teacher,method,seeds,mean\n2048,weco_kd,1234,50.5\n")
+    labels = {"teacher": {"2048": "4096"}, "method": {"weco_kd": "7"}, "dataset": {}}
+    assert csv_table(path, labels) == {
+        "columns": {"teacher": False, "method": False, "seeds": True, "mean": True},
+        "rows": [["4096", "7", "1,234", "50.5"]],
+    }
 
 
 def test_failure_signs_are_listed_by_sign(page):

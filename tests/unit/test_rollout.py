@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 
+from tests.markup import NASTY
+from wecolora import rollout as module
 from wecolora import vit
+from wecolora.errors import BadInput
+from wecolora.images import Index
 from wecolora.recipes import ArtifactRecipe
-from wecolora.rollout import attentions, clearest, draw_rollout, overlay, rollout, transition, write_rollout
+from wecolora.rollout import attentions, clearest, draw_rollout, examples, overlay, rollout, transition, write_rollout
 
 RECIPE = ArtifactRecipe(
     name="figure3",
@@ -206,6 +212,38 @@ def drawn():
     rng = np.random.default_rng(5)
     pixels = rng.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
     return pixels, ["cat", "a very long name of a dog", "cat"], {"A": np.eye(4)[:3], "B": np.eye(4)[[3, 2, 1]]}
+
+
+def test_examples_are_named_by_all_their_labels_and_are_no_more_than_there_are(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", pixels)
+    index = Index(
+        name="tags",
+        root=str(tmp_path),
+        classes=["cat", "dog", "owl"],
+        multilabel=True,
+        ids=["a", "b", "c", "d"],
+        paths=["images.npy"] * 4,
+        offsets=[0, 1, 2, 3],
+        labels=[[0], [0, 2], [], [1]],
+        split=["train", "test", "test", "test"],
+    )
+    shown, names = examples(index, 9, 16)
+    assert sorted(names) == ["cat, owl", "dog"]
+    np.testing.assert_array_equal(shown[names.index("dog")], pixels[3])
+    with pytest.raises(BadInput, match="data set tags: no test image has a label"):
+        examples(dataclasses.replace(index, labels=[[0], [], [], []]), 2, 16)
+
+
+def test_names_and_title_are_drawn_as_they_are_typed(drawn, tmp_path, monkeypatch):
+    pixels, _, maps = drawn
+    figures = []
+    monkeypatch.setattr(module, "draw_rollout", lambda *given: figures.append(draw_rollout(*given)) or figures[0])
+    files = [tmp_path / f"figure.{suffix}" for suffix in ("csv", "png", "pdf")]
+    write_rollout(pixels, [NASTY, r"$\foo$", "_b"], maps, RECIPE.model_copy(update={"title": r"$\foo$"}), *files)
+    assert not any(text.get_parse_math() for text in figures[0].findobj(Text))
+    labels = [axes.get_ylabel() for axes in figures[0].axes[:9:3]]
+    assert "".join(labels[0].split()) == "".join(NASTY.split()) and labels[1:] == [r"$\foo$", "_b"]
 
 
 def test_the_overlay_is_brightest_where_attention_lies(drawn):

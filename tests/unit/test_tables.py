@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import random
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tests.markup import NASTY, cells, head
 from wecolora import published
 from wecolora.methods import COMPONENTS, METHODS
 from wecolora.recipes import ArtifactRecipe
@@ -672,7 +675,7 @@ def test_latex_holds_the_same_table(paper, tmp_path):
     write_table(paper, one, tmp_path / "t.csv", tmp_path / "t.md", tmp_path / "t.tex")
     text = (tmp_path / "t.tex").read_text()
     assert text.count(r"\textbf{") == 6 and r"\textbf{36.8}" in text and "**" not in text
-    assert text.count(r"\checkmark") == 6 + 2 + 2 and TICK not in text and CROSS not in text
+    assert text.count(r"\checkmark{}") == 6 + 2 + 2 and TICK not in text and CROSS not in text
     assert r"\caption{Table 1. Up to 10 \% of R\&D, my\_set, 50 $\pm$ 1; the best in bold.}" in text
     assert r"\label{tab:table1}" in text and r"\toprule" in text and r"\centering" in text
     assert text.count("{") == text.count("}") and text.count(r"\begin") == text.count(r"\end") == 2
@@ -689,7 +692,72 @@ def test_latex_escapes_labels_and_deviations(score_files, tmp_path):
     text = (tmp_path / "t.tex").read_text()
     assert r"ViT\_B \& 50\% \#1 & WeCo+KD & \textbf{50.5 $\pm$ 0.7} \\" in text
     assert r"P\&Q\_r (top-1)" in text
-    assert "ViT_B & 50% #1" in (tmp_path / "t.md").read_text()
+    assert cells((tmp_path / "t.md").read_text()) == [
+        ["Teacher", "Method", "P&Q_r (top-1)"],
+        ["ViT_B & 50% #1", "WeCo+KD", "50.5 ± 0.7"],
+    ]
+
+
+def nasty_table(score_files, folder):
+    """Written with labels, title and caption that hold the code of every format, and all that is printed besides."""
+    scores = read_scores(
+        score_files(
+            *(
+                ("one", method, 2, None, alpha, seed, name, 80 + (method == "deit") + seed)
+                for method in ("weco_kd", "deit")
+                for alpha in (1, 10)
+                for seed in range(2)
+                for name in ("photos", "alphabet")
+            )
+        )
+    )
+    first = scores.eval("method == 'weco_kd' and alpha == 1 and seed == 0 and dataset == 'photos'")
+    scores.loc[first, "signs"] = "student collapse: its rank is 1"
+    one = recipe(
+        rows=["teacher", "alpha", "components", "method", "venue"],
+        title=NASTY,
+        caption=f"About\n\n{NASTY} – α ± † × − ✓ ✗",
+        teachers={"one": NASTY},
+        datasets={"photos": f"[1] {NASTY}", "alphabet": "alphabet α"},
+        methods=["weco_kd", "deit"],
+    )
+    write_table(scores, one, folder / "t.csv", folder / "t.md", folder / "t.tex")
+    return one, (folder / "t.md").read_text(), (folder / "t.tex").read_text()
+
+
+def test_markdown_shows_every_label_as_it_was_typed(score_files, tmp_path):
+    one, text, _ = nasty_table(score_files, tmp_path)
+    heads, *rows = cells(text)
+    titles = ["Teacher", "alpha", "Weight copy", "LoRA", "Enhanced LoRA", "Method", "Venue"]
+    assert heads == [*titles, *(f"{label} (top-1)" for label in one.datasets.values())]
+    # An independent look at the first row: 80 and 81 of the two seeds, the first with a sign.
+    assert rows[0] == [NASTY, "1%", TICK, CROSS, CROSS, "WeCo+KD", "-", "80.5 ± 0.7†", "80.5 ± 0.7"]
+    assert head(text) == " ".join(f"{NASTY}. {one.caption}".split())
+
+
+def test_latex_names_the_axis_alone_by_its_sign(score_files, tmp_path):
+    text = nasty_table(score_files, tmp_path)[2]
+    (heads,) = [line for line in text.splitlines() if line.startswith("Teacher & ")]
+    assert heads.startswith(r"Teacher & $\alpha$ & Weight copy & ")
+    assert heads.endswith(r" & alphabet $\alpha$ (top-1) \\") and heads.count("alpha") == 3
+    assert text.startswith("% The preamble needs \\usepackage{booktabs}") and r"\begin{tabular}{lllllllrr}" in text
+    assert r"\caption{from \$5 to \$10 \textbackslash{}foo\{x\}\textasciicircum{}2\_i" in text
+
+
+@pytest.mark.skipif(not (shutil.which("tectonic") or shutil.which("pdflatex")), reason="there is no LaTeX here")
+def test_latex_compiles(score_files, tmp_path):
+    nasty_table(score_files, tmp_path)
+    packages = r"\usepackage{booktabs}\usepackage{amssymb}"
+    body = r"\listoftables\input{t.tex}"
+    (tmp_path / "main.tex").write_text(
+        rf"\documentclass{{article}}{packages}\begin{{document}}{body}\end{{document}}", encoding="utf-8"
+    )
+    options = ["-interaction=nonstopmode", "-halt-on-error"]
+    command = ["tectonic"] if shutil.which("tectonic") else ["pdflatex", *options]
+    for _ in range(2):  # the list of tables holds captions of the run before
+        done = subprocess.run([*command, "main.tex"], cwd=tmp_path, capture_output=True, text=True, errors="replace")
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert (tmp_path / "main.pdf").read_bytes().startswith(b"%PDF-")
 
 
 def test_every_method_has_its_components():

@@ -138,6 +138,8 @@ def _refuse_unprobeable(name: str, listed: Listing) -> None:
         lacks = "no test images: add test/, or give `test_share`, or a table's `split`"
     elif len(listed.classes) == 1 and not listed.multilabel:
         lacks = f"one class only, {listed.classes[0]!r}: is its root a folder too high or too low"
+    elif listed.multilabel and len({frozenset(entry.labels) for entry in listed.entries if entry.split == "test"}) == 1:
+        lacks = "the same labels on all test images, so that no class has an AUC: take other test images"
     if lacks:
         raise BadInput(f"data set {name}: is to be probed, and has {lacks} ({listed.root}).")
 
