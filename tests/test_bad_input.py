@@ -695,6 +695,8 @@ ROWS += [
     ("a category of two names", NEW,
      official("inat2019", layouts.inat2019, replaces("new/val2019.json", "Ducks", "Geese")),
      ["val2019.json", "category 9", "'Geese'", "github.com/visipedia"]),
+]  # fmt: skip
+
 # What would be found out when all students are trained
 ROWS += [
     ("a latent figure of several labels an image", "plan",
