@@ -183,7 +183,9 @@ def decode(source: bytes | str | Path, name: str, grey_range: Range | None = Non
     values of greys deeper than 8 bits are black and white; else it is the lowest and the highest of 16 bits, or of 12.
 
     Raises BadInput, with ``name``, for whatever cannot be read whole, for greys of no known range, and for more than
-    MAX_PIXELS (a decompression bomb). What it takes stays below BYTES_A_PIXEL of memory, and the file.
+    MAX_PIXELS (a decompression bomb). Takes at most 40 bytes of memory a pixel beside the file (3.6 GB; a picture one
+    pixel wide, whose rows Pillow finds by pointers), of the usual formats and shapes 16. Where memory does not suffice,
+    that is NoMemory.
     """
     return open_picture(source, name, lambda width, height: 1, grey_range).image
 

@@ -147,8 +147,8 @@ def refuse_unknown(name: str, entries: Sequence[Entry], seen: Sequence[Seen], gr
     if unknown and grey_range is None:
         (first, kind, (low, high)), (lowest, highest) = unknown[0], _hull([values for _, _, values in unknown])
         raise BadInput(
-            f"data set {name}: {len(unknown)} images have greys of no known range, such as {first} ({kind}, {low:g} to "
-            f"{high:g}), and {lowest:g} to {highest:g} in all; say which values are black and white "
+            f"data set {name}: {len(unknown)} images have greys of no known range, such as {first} ({kind}, {low:g} "
+            f"to {high:g}), and {lowest:g} to {highest:g} in all; say which values are black and white "
             f"(datasets.{name}.grey_range: [lowest, highest])."
         )
 
@@ -156,25 +156,22 @@ def refuse_unknown(name: str, entries: Sequence[Entry], seen: Sequence[Seen], gr
 def tell_values(name: str, found: dict[str, Any]) -> None:
     """What values_of found, in words: a warning where images use only the lower half of what they are scaled by."""
     given, greys = found["grey_range"], found["greys"]
+    # One range for all kinds of deep greys: up to the next number of whole bits.
+    top = 2 ** max((int(about["highest"]).bit_length() for about in greys.values()), default=0) - 1
     for kind, about in greys.items():
         text = "%s: %s images are of deep greys (%s), from %g to %g."
         log.info(text, name, f"{about['images']:,}", kind, about["lowest"], about["highest"])
         black, white = given or range_of(kind) or (0, 0)
         if about["highest"] < (black + white) / 2:
-            # One range for all kinds: up to the next number of whole bits.
-            top = 2 ** max(1, *(int(other["highest"]).bit_length() for other in greys.values())) - 1
             text = (
-                "WARNING: %s: %s ends at %g, where white is %g. If that is too dark: datasets.%s.grey_range: [0, %d]."
+                "WARNING: %s: %s ends at %g, where white is %g; if that is too dark: datasets.%s.grey_range: [0, %d]."
             )
-            log.warning(text, name, kind, about["highest"], white, name, top)
+            log.warning(text, name, kind, about["highest"], white, name, max(1, top))
     for kind, highest in found["brightest"].items():
         if highest < 128:
-            text = (
-                "WARNING: %s: %s ends at %d, where white is 255. If that is too dark, convert the images: grey_range "
-            )
-            log.warning(text + "is of greys deeper than 8 bits alone.", name, kind, highest)
+            text = "WARNING: %s: %s ends at %d, where white is 255; if that is too dark, convert the images (%s)."
+            log.warning(text, name, kind, highest, "grey_range is of greys deeper than 8 bits alone")
     if given and not greys:
         log.warning("WARNING: %s: grey_range has no effect: no image has greys deeper than 8 bits.", name)
     elif given:
-        text = "%s: %s images have greys beyond grey_range, which are clipped."
-        log.info(text, name, f"{found['clipped']:,}")
+        log.info("%s: grey_range clips greys of %s images.", name, f"{found['clipped']:,}")
