@@ -142,8 +142,11 @@ def centre_crop(picture: Picture, size: int) -> np.ndarray:
     left, right = _around(*columns, size, picture.image.width)
     top, bottom = _around(*rows, size, picture.image.height)
     cut = picture.image.crop((left, top, right, bottom))
-    box = (columns[0] - left, rows[0] - top, columns[1] - left, rows[1] - top)
-    return np.asarray(cut.resize((size, size), Image.Resampling.BICUBIC, box))
+    # Across, then down, as the whole is resized: of a part, Pillow chooses the order by its shape, and clips between.
+    across = (columns[0] - left, 0, columns[1] - left, cut.height)
+    cut = cut.resize((size, cut.height), Image.Resampling.BICUBIC, across)
+    down = (0, rows[0] - top, size, rows[1] - top)
+    return np.asarray(cut.resize((size, size), Image.Resampling.BICUBIC, down))
 
 
 def _part_shown(side: int, scale: float, size: int, reduced: int) -> tuple[float, float]:
@@ -267,6 +270,8 @@ def _part(path: Path, offset: int, size: int, name: str) -> bytes:
         content = os.pread(_opened(path).fileno(), size, offset)
     except OSError as error:
         raise BadInput(f"{name}: cannot be read ({error}); restore the file and prepare the data set again.") from error
+    except MemoryError as error:
+        raise NoMemory(f"{name}: takes more memory than there is; give the job more.") from error
     if len(content) < size:
         raise BadInput(f"{name}: the file ends before it; restore the file and prepare the data set again.")
     return content

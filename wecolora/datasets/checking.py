@@ -157,20 +157,20 @@ def tell_values(name: str, found: dict[str, Any]) -> None:
     """What values_of found, in words: a warning where images use only the lower half of what they are scaled by."""
     given, greys = found["grey_range"], found["greys"]
     # One range for all kinds of deep greys: up to the next number of whole bits.
-    top = 2 ** max((int(about["highest"]).bit_length() for about in greys.values()), default=0) - 1
+    top = max((2 ** int(about["highest"]).bit_length() - 1 for about in greys.values()), default=0)
     for kind, about in greys.items():
         text = "%s: %s images are of deep greys (%s), from %g to %g."
         log.info(text, name, f"{about['images']:,}", kind, about["lowest"], about["highest"])
         black, white = given or range_of(kind) or (0, 0)
         if about["highest"] < (black + white) / 2:
-            text = (
-                "WARNING: %s: %s ends at %g, where white is %g; if that is too dark: datasets.%s.grey_range: [0, %d]."
-            )
-            log.warning(text, name, kind, about["highest"], white, name, max(1, top))
+            fits = not given and top < white
+            remedy = f"datasets.{name}.grey_range: [0, {max(1, top)}]" if fits else "convert them, or change grey_range"
+            text = "WARNING: %s: %s ends at %g, white is %g; if that is too dark: %s."
+            log.warning(text, name, kind, about["highest"], white, remedy)
     for kind, highest in found["brightest"].items():
         if highest < 128:
-            text = "WARNING: %s: %s ends at %d, where white is 255; if that is too dark, convert the images (%s)."
-            log.warning(text, name, kind, highest, "grey_range is of greys deeper than 8 bits alone")
+            text = "WARNING: %s: %s ends at %d, white is 255; convert what is too dark (grey_range is of deep greys)."
+            log.warning(text, name, kind, highest)
     if given and not greys:
         log.warning("WARNING: %s: grey_range has no effect: no image has greys deeper than 8 bits.", name)
     elif given:
