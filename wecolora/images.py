@@ -133,7 +133,8 @@ class Picture:
 def centre_crop(picture: Picture, size: int) -> np.ndarray:
     """The evaluation transform of the paper's probes (Resize 256, CenterCrop 224), scaled to ``size``.
 
-    Only what the crop shows is resized: the whole of a thin picture would not fit into memory."""
+    Only what the crop shows is resized: the whole of a thin picture would not fit into memory.
+    """
     if (picture.width, picture.height) == (size, size):
         return np.asarray(picture.image)
     scale = _shorter(size) / min(picture.width, picture.height)

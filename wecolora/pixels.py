@@ -20,7 +20,7 @@ def kind_of(image: Image.Image) -> str:
     raw, mode = _raw(image), image.mode
     if raw == "I;12":
         mode = raw
-    elif not is_deep(image) and (high := re.fullmatch(r"(\w+;16)[BLN]", raw)):
+    elif not is_deep(image.mode) and (high := re.fullmatch(r"(\w+;16)[BLN]", raw)):
         mode = high[1]
     return f"{image.format} {mode}"
 
@@ -32,19 +32,19 @@ def _raw(image: Image.Image) -> str:
     return str(found[0]) if isinstance(found, tuple) and found else str(found)
 
 
-def is_deep(image: Image.Image) -> bool:
+def is_deep(mode: str) -> bool:
     """Whether it is of greys deeper than 8 bits, as they stand in the file."""
-    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+    return mode in ("I", "F") or mode.startswith("I;1")
 
 
 def deep_kind(kind: str) -> bool:
     """The same of a kind."""
-    return re.fullmatch(r"\w+ (I|F|I;1\w+)", kind) is not None
+    return is_deep(kind.partition(" ")[2])
 
 
 def range_of(kind: str) -> Range | None:
     """The values of such a kind that are black and white; None where the format does not say."""
-    form, mode = kind.split(" ", 1)
+    form, _, mode = kind.partition(" ")
     if mode == "I;12":
         return 0, 4095
     known = ("PNG", "TIFF", "JPEG2000")
@@ -55,9 +55,9 @@ def range_of(kind: str) -> Range | None:
 
 def extremes(image: Image.Image) -> Range:
     """The lowest and the highest value of deep greys, as they stand in the file; of any other, of its colours."""
-    if not is_deep(image):
-        bands = (image if image.mode == "RGB" else image.convert("RGB")).getextrema()
-        return min(low for low, _ in bands), max(high for _, high in bands)  # type: ignore[misc, has-type]
+    if not is_deep(image.mode):
+        bands = np.array((image if image.mode == "RGB" else image.convert("RGB")).getextrema())
+        return bands.min().item(), bands.max().item()
     found = [(values.min().item(), values.max().item()) for values in (_values(tile) for _, tile in _tiles(image))]
     return min(low for low, _ in found), max(high for _, high in found)
 
@@ -81,7 +81,7 @@ def correct(image: Image.Image) -> None:
 def rgb(image: Image.Image, shown: Range) -> Image.Image:
     """The picture as RGB, on white where it is transparent. Of deep greys, the values ``shown`` become 0 and 255, those
     between them are rounded to the nearest, those beyond are clipped; turned where a TIFF file says that white is 0."""
-    if is_deep(image):
+    if is_deep(image.mode):
         if _white_is_zero(image):
             shown = shown[1], shown[0]
         return _by_tiles(image, lambda tile: _grey(tile, shown))

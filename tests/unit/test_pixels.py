@@ -265,3 +265,18 @@ def test_big_endian_values_are_read_as_they_are():
     Image.fromarray(values.astype(">u2")).save(file, "TIFF")
     assert look(file.getvalue(), "a") == ("TIFF I;16B", (3, 65535))
     np.testing.assert_array_equal(greys(file.getvalue(), (0, 4095)), nearest(values, 0, 4095))
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_deep_greys_are_turned_once_as_others_are(orientation, form):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    eight, found = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20, []
+    for values in (eight, eight.astype(np.uint16) * 257):
+        file = io.BytesIO()
+        Image.fromarray(values).save(file, form, exif=exif)
+        found.append(greys(file.getvalue()))
+    corners = {1: 0, 2: 60, 3: 220, 4: 160, 5: 0, 6: 160, 7: 220, 8: 60}  # what comes first, by the standard
+    assert found[0].shape == ((4, 3) if orientation > 4 else (3, 4)) and found[0][0, 0] == corners[orientation]
+    np.testing.assert_array_equal(found[0], found[1])
