@@ -393,7 +393,7 @@ def told(**changes: Any) -> Callable[[pa.Table], pa.Table]:
 
     def change(rows: pa.Table) -> pa.Table:
         about = {**json.loads(rows.schema.metadata[b"wecolora"]), **changes}
-        about = {key: value for key, value in about.items() if value is not None}
+        about = {key: value for key, value in about.items() if value is not None or key not in changes}
         return rows.replace_schema_metadata({b"wecolora": json.dumps(about).encode()})
 
     return change
