@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import fcntl
+import io
 import json
 import os
 import pickle
@@ -393,7 +394,7 @@ def told(**changes: Any) -> Callable[[pa.Table], pa.Table]:
 
     def change(rows: pa.Table) -> pa.Table:
         about = {**json.loads(rows.schema.metadata[b"wecolora"]), **changes}
-        about = {key: value for key, value in about.items() if value is not None}
+        about = {key: value for key, value in about.items() if value is not None or key not in changes}
         return rows.replace_schema_metadata({b"wecolora": json.dumps(about).encode()})
 
     return change
@@ -711,6 +712,36 @@ ROWS += [
     ("no test image with a label", "rollout figure3",
      parquet(INDEX, column("labels", lambda found: [[]] * len(found))),
      ["data set pictures", "no test image has a label", "take another"]),
+]  # fmt: skip
+
+# Pixels
+
+
+def greys(kind: str, values: Any, dtype: Any) -> bytes:
+    """An image file of these values."""
+    file = io.BytesIO()
+    Image.fromarray(np.array(values, dtype)).save(file, kind)
+    return file.getvalue()
+
+
+RANGE = "datasets.pictures.grey_range: [lowest, highest]"
+ROWS += [
+    ("greys of 32 bits", "prepare pictures", writes(IMAGE, greys("TIFF", [[0, 200]], np.int32)),
+     ["train/cat/3.png", "TIFF I", "0 to 200", RANGE]),
+    ("floating-point greys", "prepare pictures", writes(IMAGE, greys("TIFF", [[0, 0.5]], np.float32)),
+     ["train/cat/3.png", "TIFF F", "0 to 0.5", RANGE]),
+    ("greys that are no numbers", "prepare pictures",
+     both(writes(IMAGE, greys("TIFF", [[0, np.nan]], np.float32)), sets("datasets.pictures.grey_range", [0, 1])),
+     ["train/cat/3.png", "skip_unreadable: true"]),
+    ("a file of other greys than when the index was made", f"features {RUN}",
+     lambda place: reindexed(place) or writes(IMAGE, greys("TIFF", [[0, 200]], np.int32))(place),
+     ["train/cat/3.png", "TIFF I", "0 to 200", "`grey_range: [lowest, highest]`"]),
+    ("a range of greys from high to low", "plan", sets("datasets.pictures.grey_range", [4095, 0]),
+     ["datasets.pictures.grey_range", "the lower value first"]),
+    ("a range of greys of one value", "plan", sets("datasets.pictures.grey_range", [5]),
+     ["datasets.pictures.grey_range"]),
+    ("a range of no numbers", "plan", sets("datasets.pictures.grey_range", [0, True]),
+     ["datasets.pictures.grey_range"]),
 ]  # fmt: skip
 
 # Indexes and subsets

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
@@ -15,10 +17,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from wecolora.errors import BadInput
 from wecolora.files import atomic_write, unreadable
+from wecolora.pixels import Range, correct, deep_kind, extremes, kind_of, range_of, rgb
 
 _META = b"wecolora"
 _COLUMNS = ("id", "path", "offset", "labels", "split", "size", "digest")
@@ -27,6 +30,13 @@ _COLUMNS = ("id", "path", "offset", "labels", "split", "size", "digest")
 Room = Callable[[int, int], float]
 # Pillow's own limit between a warning and none: as RGB, a quarter of a gigabyte.
 MAX_PIXELS = 89_478_485
+# Of text and colour profiles, which nothing here reads; Pillow itself stops at 1 MB. Editors store whole histories.
+MAX_TEXT = 1 << 26
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT
+
+
+class NoMemory(BadInput):
+    """An image that memory does not suffice for: no fault of the image's, which is therefore not left out."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,7 @@ class Index:
     pixels_digest: str = ""
     sizes: list[int] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
+    grey_range: Range | None = None  # which values of deep greys are black and white, where the config says so
 
     def __post_init__(self) -> None:
         # Frozen, hence this way.
@@ -94,7 +105,7 @@ class Index:
             return Picture(image, *image.size)
         name = f"{path}, image {self.ids[position]}" if size else str(path)
         source = _part(path, offset, size, name) if size else path
-        return open_picture(source, f"{name} (data set {self.name})", room)
+        return open_picture(source, f"{name} (data set {self.name})", room, self.grey_range)
 
     def pixels(self, positions: Sequence[int], size: int) -> np.ndarray:
         """(n, size, size, 3) uint8, without augmentation (see crop)."""
@@ -118,16 +129,37 @@ class Picture:
 
 
 def centre_crop(picture: Picture, size: int) -> np.ndarray:
-    """The evaluation transform of the paper's probes (Resize 256, CenterCrop 224), scaled to ``size``."""
-    image, full = picture.image, (picture.width, picture.height)
-    if full != (size, size):
-        scale = _shorter(size) / min(full)
-        width, height = (max(size, round(side * scale)) for side in full)
-        box = (0, 0, picture.width / picture.scale, picture.height / picture.scale)
-        image = image.resize((width, height), Image.Resampling.BICUBIC, box)
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.crop((left, top, left + size, top + size))
-    return np.asarray(image)
+    """The evaluation transform of the paper's probes (Resize 256, CenterCrop 224), scaled to ``size``.
+
+    Only what the crop shows is resized: the whole of a thin picture would not fit into memory.
+    """
+    if (picture.width, picture.height) == (size, size):
+        return np.asarray(picture.image)
+    scale = _shorter(size) / min(picture.width, picture.height)
+    columns, rows = (_part_shown(side, scale, size, picture.scale) for side in (picture.width, picture.height))
+    # Pillow takes a box in single precision: cut first, to small numbers, with all the pixels that its filter reads.
+    left, right = _around(*columns, size, picture.image.width)
+    top, bottom = _around(*rows, size, picture.image.height)
+    cut = picture.image.crop((left, top, right, bottom))
+    # Across, then down, as the whole is resized: of a part, Pillow chooses the order by its shape, and clips between.
+    across = (columns[0] - left, 0, columns[1] - left, cut.height)
+    cut = cut.resize((size, cut.height), Image.Resampling.BICUBIC, across)
+    down = (0, rows[0] - top, size, rows[1] - top)
+    return np.asarray(cut.resize((size, size), Image.Resampling.BICUBIC, down))
+
+
+def _part_shown(side: int, scale: float, size: int, reduced: int) -> tuple[float, float]:
+    """Where the ``size`` pixels in the middle of a side begin and end once it is resized, in the reduced picture's."""
+    resized = max(size, round(side * scale))
+    begin = (resized - size) // 2
+    a_pixel = side / reduced / resized
+    return begin * a_pixel, min((begin + size) * a_pixel, side / reduced)
+
+
+def _around(begin: float, end: float, size: int, stored: int) -> tuple[int, int]:
+    """The whole pixels that a bicubic filter reads for a part: two of its own steps further on either side."""
+    further = 2 * max(1.0, (end - begin) / size) + 1
+    return max(0, math.floor(begin - further)), min(stored, math.ceil(end + further))
 
 
 def _shorter(size: int) -> int:
@@ -147,40 +179,75 @@ _UPRIGHT = {
 _SIDEWAYS = {_UPRIGHT[number] for number in (5, 6, 7, 8)}
 
 
-def decode(source: bytes | str | Path, name: str) -> Image.Image:
+def decode(source: bytes | str | Path, name: str, grey_range: Range | None = None) -> Image.Image:
     """The picture in these bytes, or in the file of this path, as RGB and upright (EXIF); its content decides what it
-    is, not its suffix. What is transparent becomes white; 16 bits of grey are scaled to 8; of several pictures, the
-    first.
+    is, not its suffix. What is transparent becomes white; of several pictures, the first. ``grey_range`` says which
+    values of greys deeper than 8 bits are black and white; else it is the lowest and the highest of 16 bits, or of 12.
 
-    Raises BadInput, with ``name``, for whatever cannot be read whole, and for more than MAX_PIXELS (a decompression
-    bomb).
+    Raises BadInput, with ``name``, for whatever cannot be read whole, for greys of no known range, and for more than
+    MAX_PIXELS (a decompression bomb). Takes at most 40 bytes of memory a pixel beside the file (3.6 GB; a picture one
+    pixel wide, whose rows Pillow finds by pointers), of the usual formats and shapes 16. Where memory does not suffice,
+    that is NoMemory.
     """
-    return open_picture(source, name, lambda width, height: 1).image
+    return open_picture(source, name, lambda width, height: 1, grey_range).image
 
 
-def open_picture(source: bytes | str | Path, name: str, room: Room) -> Picture:
+def open_picture(source: bytes | str | Path, name: str, room: Room, grey_range: Range | None = None) -> Picture:
     """As decode; and a JPEG file, which decodes sooner so, at 1/2, 1/4 or 1/8: ``room`` says of a width and a height,
     in either order, how many times smaller the picture may be."""
-    try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as opened:
-            width, height = opened.size
-            if width * height > MAX_PIXELS:
-                raise ValueError(f"{width * height} pixels, more than {MAX_PIXELS}")
-            scale = 1
-            if opened.format in ("JPEG", "MPO"):
-                scale = next((each for each in (8, 4, 2) if each <= room(width, height)), 1)
-                opened.draft(None, (width // scale, height // scale))
-            opened.load()
-            turn = _UPRIGHT.get(_orientation(opened))
-            image = _rgb(opened)
+    with _reading(source, name) as opened:
+        (width, height), kind, scale = opened.size, kind_of(opened), 1
+        if opened.format in ("JPEG", "MPO"):
+            scale = next((each for each in (8, 4, 2) if each <= room(width, height)), 1)
+            opened.draft(None, (width // scale, height // scale))
+        opened.load()
+        shown = grey_range or range_of(kind)
+        if shown is None:
+            lowest, highest = extremes(opened)
+            raise BadInput(
+                f"{name}: its greys ({kind}, {lowest:g} to {highest:g}) have no known range; say which values are "
+                "black and white (`grey_range: [lowest, highest]` of its data set)."
+            )
+        turn = _UPRIGHT.get(_orientation(opened))
+        image = rgb(opened, shown)
         if turn is not None:
             image = image.transpose(turn)
-        full = (height, width) if turn in _SIDEWAYS else (width, height)
-        return Picture(image, *full, scale)
+    full = (height, width) if turn in _SIDEWAYS else (width, height)
+    return Picture(image, *full, scale)
+
+
+def look(content: bytes, name: str) -> tuple[str, Range]:
+    """Of an image that decode() can read: its kind, and the lowest and the highest value that it holds (see pixels).
+    Greys of no known range are none that it refuses."""
+    with _reading(content, name) as opened:
+        kind = kind_of(opened)
+        opened.load()
+        found = extremes(opened)
+        if not deep_kind(kind):
+            rgb(opened, found)
+        return kind, found
+
+
+@contextmanager
+def _reading(source: bytes | str | Path, name: str) -> Iterator[Image.Image]:
+    """The picture, not yet decoded; whatever goes wrong with it becomes BadInput."""
+    try:
+        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise ValueError(f"{opened.width * opened.height} pixels, more than {MAX_PIXELS}")
+            correct(opened)
+            yield opened
+            return
+    except BadInput:
+        raise
+    except MemoryError as error:
+        raise NoMemory(f"{name}: takes more memory than there is; give the job more, or shrink the image.") from error
     except UnidentifiedImageError:
         reason = "no picture of a known format"
     except Exception as error:  # whatever Pillow makes of a damaged file: it has no class for all of it
         reason = str(error) or repr(error)
+        if "MAX_TEXT" in reason:
+            reason = f"more than {MAX_TEXT >> 20} MB of text or colour profile"
     raise BadInput(f"{name}: cannot be read as an image ({reason}); replace it, or leave it out (`skip_unreadable`).")
 
 
@@ -189,20 +256,6 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged EXIF beside a whole picture
         return 1
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "I" or image.mode.startswith("I;16"):  # which convert("RGB") would clip
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError("more than 16 bits a pixel")
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("floating-point pixels, of no known range")
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @lru_cache(64)  # a file is closed when it leaves the cache
@@ -216,6 +269,8 @@ def _part(path: Path, offset: int, size: int, name: str) -> bytes:
         content = os.pread(_opened(path).fileno(), size, offset)
     except OSError as error:
         raise BadInput(f"{name}: cannot be read ({error}); restore the file and prepare the data set again.") from error
+    except MemoryError as error:
+        raise NoMemory(f"{name}: takes more memory than there is; give the job more.") from error
     if len(content) < size:
         raise BadInput(f"{name}: the file ends before it; restore the file and prepare the data set again.")
     return content
@@ -249,6 +304,7 @@ def write_index(index: Index, path: str | Path) -> None:
         "classes": index.classes,
         "multilabel": index.multilabel,
         "pixels_digest": index.pixels_digest,
+        "grey_range": index.grey_range,
     }
     table = table.replace_schema_metadata({_META: json.dumps(about).encode()})
     with atomic_write(path) as temporary:
@@ -275,6 +331,7 @@ def read_index(path: str | Path) -> Index:
             pixels_digest=about["pixels_digest"],
             sizes=columns["size"],
             digests=columns["digest"],
+            grey_range=tuple(about["grey_range"]) if about["grey_range"] is not None else None,
         )
         if max(map(max, filter(None, index.labels)), default=-1) >= len(index.classes):
             raise ValueError("it has labels of more classes than it names")

@@ -41,6 +41,7 @@ class Strict(BaseModel):
 Triple = tuple[float, float, float]
 Positive = Annotated[int, Field(gt=0, strict=True)]
 AboveZero = Annotated[float, Field(gt=0)]
+Grey = Annotated[float, Field(strict=True)]
 
 
 PaperTeacher = Literal["vitb_sup", "vitb_mae"]
@@ -109,6 +110,20 @@ class _Files(_Dataset):
         default=False,
         description="Leave unreadable images out, and name them in the data set's report, in the place of stopping.",
     )
+
+    grey_range: tuple[Grey, Grey] | None = Field(
+        default=None,
+        description="Which values of greys deeper than 8 bits are black and white; what lies beyond is clipped. Null: "
+        "those of 16 bits are 0 and 65535, and greys of no known range (32 bits, signed, floating-point) are refused. "
+        "report.json tells the values.",
+    )
+
+    @field_validator("grey_range", mode="after")
+    @classmethod
+    def _ascending(cls, found: tuple[float, float] | None) -> tuple[float, float] | None:
+        if found is not None and found[0] >= found[1]:
+            raise ValueError("needs the lower value first: [black, white]")
+        return found
 
     @field_validator("root", mode="after")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import zlib
 
@@ -11,9 +12,11 @@ import pytest
 import xxhash
 from PIL import Image
 
+from wecolora.datasets import prepare
 from wecolora.datasets.checking import examine
 from wecolora.errors import BadInput
-from wecolora.images import decode
+from wecolora.images import NoMemory, decode, read_index
+from wecolora.recipes import Folder
 
 
 def picture(kind, mode="RGB", size=(48, 40), **options):
@@ -26,6 +29,13 @@ def picture(kind, mode="RGB", size=(48, 40), **options):
     else:
         image = image.convert(mode)
     image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def pixels(values, dtype, kind="PNG"):
+    """A file of these values."""
+    file = io.BytesIO()
+    Image.fromarray(np.array(values).astype(dtype)).save(file, kind)
     return file.getvalue()
 
 
@@ -73,7 +83,8 @@ GOOD = {
 @pytest.mark.parametrize("kind", GOOD)
 def test_odd_images_are_what_they_are(kind):
     seen = examine(GOOD[kind], "a.png")
-    assert seen == (xxhash.xxh3_128_hexdigest(GOOD[kind]), kind, "")
+    assert seen[:3] == (xxhash.xxh3_128_hexdigest(GOOD[kind]), kind, "")
+    assert (seen.values is None) == kind.startswith("JPEG")
     assert decode(GOOD[kind], "a.png").mode == "RGB"
 
 
@@ -81,7 +92,7 @@ def test_odd_images_are_what_they_are(kind):
     "content", [turned(), picture("JPEG", progressive=True), picture("JPEG", size=(3, 2)), picture("JPEG", size=(1, 1))]
 )
 def test_turned_progressive_and_tiny_photographs(content):
-    assert examine(content, "a.jpg")[1:] == ("JPEG RGB", "")
+    assert examine(content, "a.jpg")[1:] == ("JPEG RGB", "", None)
 
 
 BAD = {
@@ -93,7 +104,7 @@ BAD = {
     "a large PNG": bomb(9_460, 9_460),
     "a huge JPEG": wide_jpeg(65_000, 65_000),
     "a large JPEG": wide_jpeg(9_460, 9_460),
-    "floats": picture("TIFF", "F"),
+    "numbers that are none": pixels([[0.5, np.nan]], np.float32, "TIFF"),
 }
 
 
@@ -136,3 +147,160 @@ def test_what_passes_here_is_read_later():
                 assert examine(bytes(broken), "a").problem
             else:
                 assert not examine(bytes(broken), "a").problem
+
+
+def test_want_of_memory_is_no_fault_of_an_image(tmp_path, monkeypatch):
+    """Which is therefore not left out, but named."""
+
+    def fails(*arguments, **options):
+        raise MemoryError
+
+    contents = picture("PNG"), picture("JPEG")
+    place(tmp_path, a_png=contents[0], b_jpg=contents[1])
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fails)
+    for content in contents:
+        with pytest.raises(NoMemory, match=r"^a: takes more memory than there is"):
+            examine(content, "a")
+    with pytest.raises(NoMemory, match=r"^a\.png: takes more memory than there is"):
+        prepared(tmp_path, skip_unreadable=True)
+
+
+# The values of a whole set
+
+
+def place(folder, **contents):
+    for name, content in contents.items():
+        path = folder / "pictures" / name.replace("_", ".")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+
+
+def prepared(folder, **keys):
+    data = Folder(label="", source="folder", root=str(folder / "pictures"), **keys)
+    return prepare("mine", data, folder / "index.parquet")
+
+
+@pytest.fixture
+def told(caplog):
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+def test_the_values_of_deep_greys_are_told_by_kind(tmp_path, told):
+    place(tmp_path, a_png=pixels([[3, 4000]], np.uint16), b_png=pixels([[9, 4012]], np.uint16),
+          c_tif=pixels([[70, 65000]], np.uint16, "TIFF"), d_jpg=picture("JPEG"))  # fmt: skip
+    found = prepared(tmp_path)
+    assert found["greys"] == {
+        "PNG I;16": {"images": 2, "lowest": 3, "highest": 4012},
+        "TIFF I;16": {"images": 1, "lowest": 70, "highest": 65000},
+    }
+    assert found["brightest"] == {} and found["clipped"] == 0 and found["grey_range"] is None
+    assert "mine: 2 images are of deep greys (PNG I;16), from 3 to 4012." in told.text
+    # One range for both kinds.
+    assert "WARNING: mine: PNG I;16 ends at 4012, white is 65535" in told.text
+    assert "if that is too dark: convert them, or change grey_range." in told.text
+    assert "TIFF I;16 ends at" not in told.text
+
+
+@pytest.mark.parametrize(
+    ("highest", "proposed"), [(1, 1), (2, 3), (200, 255), (255, 255), (256, 511), (4095, 4095), (32767, 32767), (0, 1)]
+)
+def test_dark_greys_are_warned_of_with_the_next_number_of_bits(tmp_path, told, highest, proposed):
+    place(tmp_path, a_png=pixels([[0, highest]], np.uint16))
+    prepared(tmp_path)
+    wanted = (
+        f"PNG I;16 ends at {highest}, white is 65535; if that is too dark: datasets.mine.grey_range: [0, {proposed}]."
+    )
+    assert wanted in told.text
+
+
+def test_greys_that_reach_the_upper_half_are_not_warned_of(tmp_path, told):
+    place(tmp_path, a_png=pixels([[0, 100]], np.uint16), b_png=pixels([[0, 32768]], np.uint16))
+    prepared(tmp_path)
+    assert "WARNING" not in told.text
+
+
+def test_a_range_is_told_with_what_it_clips(tmp_path, told):
+    place(tmp_path, a_png=pixels([[0, 4095]], np.uint16), b_png=pixels([[0, 4096]], np.uint16),
+          c_tif=pixels([[-1, 5]], np.int32, "TIFF"), d_png=pixels([[0, 255]], np.uint8))  # fmt: skip
+    found = prepared(tmp_path, grey_range=(0, 4095))
+    assert found["clipped"] == 2 and found["grey_range"] == (0, 4095)
+    assert "mine: grey_range clips greys of 2 images." in told.text
+    assert read_index(tmp_path / "index.parquet").grey_range == (0, 4095)
+    # Of the TIFF file alone, which ends at 5.
+    assert told.text.count("WARNING:") == 1 and "TIFF I ends at 5, white is 4095" in told.text
+
+
+def test_a_range_that_changes_nothing_is_told(tmp_path, told):
+    place(tmp_path, a_png=picture("PNG"), b_jpg=picture("JPEG"))
+    prepared(tmp_path, grey_range=(0, 4095))
+    assert "WARNING: mine: grey_range has no effect: no image has greys deeper than 8 bits." in told.text
+
+
+def test_a_range_is_part_of_what_the_pixels_are(tmp_path):
+    place(tmp_path, a_png=pixels([[0, 4095]], np.uint16))
+    digests = set()
+    for keys in ({}, {"grey_range": (0, 4095)}, {"grey_range": (0, 1000)}):
+        prepared(tmp_path, **keys)
+        digests.add(read_index(tmp_path / "index.parquet").pixels_digest)
+    assert len(digests) == 3
+    prepared(tmp_path)
+    digest = xxhash.xxh3_128_hexdigest(f"a.png {xxhash.xxh3_128_hexdigest(pixels([[0, 4095]], np.uint16))}\n".encode())
+    assert read_index(tmp_path / "index.parquet").pixels_digest == digest  # as without the key
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_greys_of_no_known_range_are_refused_for_the_whole_set(tmp_path, skip):
+    place(tmp_path, a_png=pixels([[0, 4095]], np.uint16), b_tif=pixels([[0, 0.5]], np.float32, "TIFF"),
+          c_tif=pixels([[-3, 200]], np.int32, "TIFF"))  # fmt: skip
+    with pytest.raises(BadInput) as caught:
+        prepared(tmp_path, skip_unreadable=skip)
+    assert str(caught.value) == (
+        "data set mine: 2 images have greys of no known range, such as b.tif (TIFF F, 0 to 0.5), and -3 to 200 in all; "
+        "say which values are black and white (datasets.mine.grey_range: [lowest, highest])."
+    )
+    assert not (tmp_path / "index.parquet").exists()
+
+
+def colours16(values):
+    """A PNG file of 16 bits a colour, of one pixel."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    data = zlib.compress(b"\0" + struct.pack(">3H", *values))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def labels():
+    """Class numbers as a palette's, of colours by which nothing is seen."""
+    image = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "L").convert("P")
+    image.putpalette([0, 0, 0, 1, 1, 1, 15, 2, 2])
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("PNG L", pixels([[0, 15]], np.uint8)),
+        ("PNG RGB", pixels([[[0, 3, 15]]], np.uint8)),
+        ("PNG RGBA", pixels([[[15, 3, 15, 255], [9, 9, 9, 0]]], np.uint8)),  # white is what is behind, not in it
+        ("PNG P", labels()),
+        ("BMP L", pixels([[0, 15]], np.uint8, "BMP")),
+        ("PNG RGB;16", colours16((0, 4095, 17))),
+    ],
+)
+def test_dark_images_of_eight_bits_are_warned_of(tmp_path, told, kind, content):
+    """Masks, values of 4 bits, and values of 12 in 16, of which Pillow keeps the high byte. A bright one ends it."""
+    place(tmp_path, a_png=content, b_jpg=picture("JPEG"))
+    assert prepared(tmp_path)["brightest"] == {kind: 15}
+    assert f"WARNING: mine: {kind} ends at 15, white is 255; convert what is too dark" in told.text
+
+
+def test_one_bright_image_of_a_kind_suffices(tmp_path, told):
+    place(tmp_path, a_png=pixels([[0, 15]], np.uint8), b_png=pixels([[0, 128]], np.uint8))
+    assert prepared(tmp_path)["brightest"] == {"PNG L": 128}
+    assert "WARNING" not in told.text

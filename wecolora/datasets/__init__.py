@@ -16,7 +16,7 @@ import numpy as np
 import xxhash
 
 from wecolora.datasets import bundled, chestxray14, cifar100, folder, imagenet, inat2019, resisc45, table
-from wecolora.datasets.checking import Seen, examine_all
+from wecolora.datasets.checking import Seen, examine_all, refuse_unknown, tell_values, values_of
 from wecolora.datasets.labels import doubtful
 from wecolora.datasets.listing import Besides, Entry, Listing, folders_in, image_files, nfc, some
 from wecolora.errors import BadInput
@@ -51,9 +51,9 @@ def prepare(
     """Write the index (Parquet) of a data set, sorted by the images' ids; returns a report on them, for JSON.
 
     Reads each image once, in ``threads`` processes. Raises BadInput where something is missing, where a split or a
-    class has no images, where a data set that will be ``probed`` has no labels or no test images, and, without
-    ``skip_unreadable``, where an image cannot be read. Counts other than the published ones and images of both splits
-    are told in the log and the report.
+    class has no images, where a data set that will be ``probed`` has no labels or no test images, where greys have no
+    known range, and, without ``skip_unreadable``, where an image cannot be read. Counts other than the published ones
+    and images of both splits are told in the log and the report.
     """
     index = Path(index)
     listed = _listed(name, data)
@@ -76,9 +76,12 @@ def prepare(
         kept = [(entry, about) for entry, about in zip(listed.entries, seen, strict=True) if not about.problem]
         listed.entries, seen = [entry for entry, _ in kept], [about for _, about in kept]
     _refuse_empty(name, listed)
-    found = _report(name, data.source, listed, seen, unreadable)
+    grey_range = getattr(data, "grey_range", None)
+    refuse_unknown(name, listed.entries, seen, grey_range)
+    found = _report(name, data.source, listed, seen, unreadable) | values_of(seen, grey_range)
     _tell(name, found)
-    digest = xxhash.xxh3_128()
+    tell_values(name, found)
+    digest = xxhash.xxh3_128(b"" if grey_range is None else f"{grey_range}\n".encode())
     for entry, about in zip(listed.entries, seen, strict=True):
         digest.update(f"{entry.id} {about.digest}\n".encode())
     if listed.pixels is not None:
@@ -98,6 +101,7 @@ def prepare(
             pixels_digest=digest.hexdigest(),
             sizes=[entry.size for entry in listed.entries],
             digests=[about.digest for about in seen],
+            grey_range=grey_range,
         ),
         index,
     )

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import xxhash
 from PIL import Image
 
 from wecolora.datasets.listing import Entry
 from wecolora.errors import BadInput
-from wecolora.images import MAX_PIXELS, decode
+from wecolora.images import MAX_PIXELS, NoMemory, look
+from wecolora.pixels import Range, deep_kind, range_of
 from wecolora.progress import Starting, silent
 
+log = logging.getLogger("wecolora")
 CHUNK = 64  # images that a worker takes at once
 
 
 class Seen(NamedTuple):
-    """Of an image: hex xxh3_128 of its bytes, format and mode in Pillow's words, and why it cannot be read ("" where it
-    can; the kind is then known)."""
+    """Of an image: hex xxh3_128 of its bytes, its kind (see pixels), why it cannot be read ("" where it can; the kind
+    is then known), and its lowest and highest value (None of an ordinary JPEG, and of a row of an array)."""
 
     digest: str
     kind: str
     problem: str
+    values: Range | None = None
 
 
 def examine(content: bytes, name: str) -> Seen:
@@ -35,7 +40,12 @@ def examine(content: bytes, name: str) -> Seen:
     if not content:
         return Seen(digest, "", f"{name}: is empty.")
     try:
-        return Seen(digest, _kind(content) or _decoded(content, name), "")
+        if kind := _kind(content):
+            return Seen(digest, kind, "")
+        kind, values = look(content, name)
+        return Seen(digest, kind, "", values)
+    except NoMemory:
+        raise
     except BadInput as error:
         return Seen(digest, "", str(error))
 
@@ -51,14 +61,8 @@ def _kind(content: bytes) -> str:
             image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))
             image.load()
             return kind
-    except Exception:  # no JPEG, or a damaged one: decode() says which
+    except Exception:  # no JPEG, or a damaged one: look() says which
         return ""
-
-
-def _decoded(content: bytes, name: str) -> str:
-    decode(content, name)
-    with Image.open(BytesIO(content)) as image:
-        return f"{image.format} {image.mode}"
 
 
 def examine_all(root: Path, entries: Sequence[Entry], threads: int = 1, progress: Starting = silent) -> list[Seen]:
@@ -105,4 +109,69 @@ def _seen(root: Path, entry: Entry) -> Seen:
             content = file.read(-1 if whole else entry.size)
     except OSError as error:
         return Seen("", "", f"{entry.id}: cannot be read ({error.strerror}).")
+    except MemoryError as error:
+        raise NoMemory(f"{entry.id}: takes more memory than there is; give the job more.") from error
     return examine(content, entry.id)
+
+
+def values_of(seen: Sequence[Seen], grey_range: Range | None) -> dict[str, Any]:
+    """What a report tells of the values in a data set's images, by kind: of deep greys, and the brightest of others."""
+    by_kind: dict[str, list[Range]] = {}
+    for about in seen:
+        if about.values is not None:
+            by_kind.setdefault(about.kind, []).append(about.values)
+    deep = {kind: found for kind, found in sorted(by_kind.items()) if deep_kind(kind)}
+    lowest, highest = grey_range or (-math.inf, math.inf)
+    return {
+        "grey_range": grey_range,
+        "greys": {
+            kind: dict(zip(("images", "lowest", "highest"), (len(found), *_hull(found)), strict=True))
+            for kind, found in deep.items()
+        },
+        "clipped": sum(low < lowest or high > highest for found in deep.values() for low, high in found),
+        "brightest": {kind: _hull(found)[1] for kind, found in sorted(by_kind.items()) if kind not in deep},
+    }
+
+
+def _hull(ranges: Sequence[Range]) -> Range:
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+
+def refuse_unknown(name: str, entries: Sequence[Entry], seen: Sequence[Seen], grey_range: Range | None) -> None:
+    """BadInput for greys of which nobody says what is black and white."""
+    unknown = [
+        (entry.id, about.kind, about.values)
+        for entry, about in zip(entries, seen, strict=True)
+        if about.values is not None and range_of(about.kind) is None
+    ]
+    if unknown and grey_range is None:
+        (first, kind, (low, high)), (lowest, highest) = unknown[0], _hull([values for _, _, values in unknown])
+        raise BadInput(
+            f"data set {name}: {len(unknown)} images have greys of no known range, such as {first} ({kind}, {low:g} "
+            f"to {high:g}), and {lowest:g} to {highest:g} in all; say which values are black and white "
+            f"(datasets.{name}.grey_range: [lowest, highest])."
+        )
+
+
+def tell_values(name: str, found: dict[str, Any]) -> None:
+    """What values_of found, in words: a warning where images use only the lower half of what they are scaled by."""
+    given, greys = found["grey_range"], found["greys"]
+    # One range for all kinds of deep greys: up to the next number of whole bits.
+    top = max((2 ** int(about["highest"]).bit_length() - 1 for about in greys.values()), default=0)
+    for kind, about in greys.items():
+        text = "%s: %s images are of deep greys (%s), from %g to %g."
+        log.info(text, name, f"{about['images']:,}", kind, about["lowest"], about["highest"])
+        black, white = given or range_of(kind) or (0, 0)
+        if about["highest"] < (black + white) / 2:
+            fits = not given and top < white
+            remedy = f"datasets.{name}.grey_range: [0, {max(1, top)}]" if fits else "convert them, or change grey_range"
+            text = "WARNING: %s: %s ends at %g, white is %g; if that is too dark: %s."
+            log.warning(text, name, kind, about["highest"], white, remedy)
+    for kind, highest in found["brightest"].items():
+        if highest < 128:
+            text = "WARNING: %s: %s ends at %d, white is 255; convert what is too dark (grey_range is of deep greys)."
+            log.warning(text, name, kind, highest)
+    if given and not greys:
+        log.warning("WARNING: %s: grey_range has no effect: no image has greys deeper than 8 bits.", name)
+    elif given:
+        log.info("%s: grey_range clips greys of %s images.", name, f"{found['clipped']:,}")

@@ -1,0 +1,132 @@
+"""What the values are that a picture holds, as Pillow opens it, and the same as RGB with 8 bits a colour."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+Range = tuple[float, float]
+# Pixels that are worked on at once: what that takes is little beside any picture.
+TILE = 1 << 18
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # of TIFF
+
+
+def kind_of(image: Image.Image) -> str:
+    """Format and mode in Pillow's words, before pixels are loaded; "PNG RGB;16" where it keeps the high byte of 16 bits
+    alone, "TIFF I;12" where the values are of 12."""
+    raw, mode = _raw(image), image.mode
+    if raw == "I;12":
+        mode = raw
+    elif not is_deep(image.mode) and (high := re.fullmatch(r"(\w+;16)[BLN]", raw)):
+        mode = high[1]
+    return f"{image.format} {mode}"
+
+
+def _raw(image: Image.Image) -> str:
+    """How the file holds its pixels, in Pillow's words."""
+    tiles = getattr(image, "tile", [])
+    found = tiles[0].args if tiles else ""
+    return str(found[0]) if isinstance(found, tuple) and found else str(found)
+
+
+def is_deep(mode: str) -> bool:
+    """Whether it is of greys deeper than 8 bits, as they stand in the file."""
+    return mode in ("I", "F") or mode.startswith("I;1")
+
+
+def deep_kind(kind: str) -> bool:
+    """The same of a kind."""
+    return is_deep(kind.partition(" ")[2])
+
+
+def range_of(kind: str) -> Range | None:
+    """The values of such a kind that are black and white; None where the format does not say."""
+    form, _, mode = kind.partition(" ")
+    if mode == "I;12":
+        return 0, 4095
+    known = ("PNG", "TIFF", "JPEG2000")
+    if kind == "PPM I" or (mode.startswith("I;16") and form in known):  # Pillow scales a PPM to it
+        return 0, 65535
+    return None if deep_kind(kind) else (0, 255)
+
+
+def extremes(image: Image.Image) -> Range:
+    """The lowest and the highest value of deep greys, as they stand in the file; of any other, of its colours."""
+    if not is_deep(image.mode):
+        bands = np.array((image if image.mode == "RGB" else image.convert("RGB")).getextrema())
+        return bands.min().item(), bands.max().item()
+    found = [(values.min().item(), values.max().item()) for values in (_values(tile) for _, tile in _tiles(image))]
+    return min(low for low, _ in found), max(high for _, high in found)
+
+
+def correct(image: Image.Image) -> None:
+    """Mend what Pillow says of some files, before their pixels are loaded; ValueError where it would misread those."""
+    raw = _raw(image)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if image.mode == "L" and image.tag_v2.get(_SAMPLE_FORMAT) == (2,):
+            raise ValueError("signed 8-bit greys, which are not read; store them unsigned")
+        if len(raw) == 1 and raw != image.mode and max(image.tag_v2.get(_BITS, (8,))) > 8:
+            raise ValueError("16-bit colours in separate planes, which are not read; store them pixel by pixel")
+    if image.format == "PNG" and (clear := image.info.get("transparency")) is not None:
+        # Pillow scales the pixels to 8 bits, and not the value of those that are transparent.
+        if raw in ("L;2", "L;4"):
+            image.info["transparency"] = clear * {"L;2": 85, "L;4": 17}[raw]
+        elif raw == "RGB;16B":
+            image.info["transparency"] = tuple(value >> 8 for value in clear)
+
+
+def rgb(image: Image.Image, shown: Range) -> Image.Image:
+    """The picture as RGB, on white where it is transparent. Of deep greys, the values ``shown`` become 0 and 255, those
+    between them are rounded to the nearest, those beyond are clipped; turned where a TIFF file says that white is 0."""
+    if is_deep(image.mode):
+        if _white_is_zero(image):
+            shown = shown[1], shown[0]
+        return _by_tiles(image, lambda tile: _grey(tile, shown))
+    if image.has_transparency_data:
+        return _by_tiles(image, _on_white)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    """Of a TIFF file. Pillow turns greys of 8 bits itself, and takes a missing tag for 0."""
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC, 0) == 0
+
+
+def _by_tiles(image: Image.Image, paint: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """The picture in RGB, each tile of it painted: without further copies of the whole."""
+    painted = Image.new("RGB", image.size)
+    for (left, top, _, _), tile in _tiles(image):
+        painted.paste(paint(tile), (left, top))
+    return painted
+
+
+def _tiles(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    width, height = image.size
+    columns, rows = min(width, TILE), max(1, TILE // width)
+    for top in range(0, height, rows):
+        for left in range(0, width, columns):
+            box = (left, top, min(left + columns, width), min(top + rows, height))
+            yield box, image.crop(box)
+
+
+def _on_white(tile: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", tile.size, "white"), tile.convert("RGBA"))
+
+
+def _grey(tile: Image.Image, shown: Range) -> Image.Image:
+    values, (black, white) = _values(tile), shown
+    levels = np.clip((values.astype(np.float64) - black) * 255 / (white - black), 0, 255)
+    greys = np.rint(levels).astype(np.uint8)
+    if (clear := tile.info.get("transparency")) is not None:
+        greys[values == clear] = 255
+    return Image.fromarray(greys)
+
+
+def _values(tile: Image.Image) -> np.ndarray:
+    values = np.asarray(tile)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError("floating-point values that are not finite")
+    return values
