@@ -304,8 +304,9 @@ def write_index(index: Index, path: str | Path) -> None:
         "classes": index.classes,
         "multilabel": index.multilabel,
         "pixels_digest": index.pixels_digest,
-        "grey_range": index.grey_range,
     }
+    if index.grey_range is not None:  # else the same bytes as before there was such a range
+        about["grey_range"] = index.grey_range
     table = table.replace_schema_metadata({_META: json.dumps(about).encode()})
     with atomic_write(path) as temporary:
         pq.write_table(table, temporary)
@@ -331,7 +332,7 @@ def read_index(path: str | Path) -> Index:
             pixels_digest=about["pixels_digest"],
             sizes=columns["size"],
             digests=columns["digest"],
-            grey_range=tuple(about["grey_range"]) if about["grey_range"] is not None else None,
+            grey_range=tuple(about["grey_range"]) if "grey_range" in about else None,
         )
         if max(map(max, filter(None, index.labels)), default=-1) >= len(index.classes):
             raise ValueError("it has labels of more classes than it names")

@@ -22,6 +22,7 @@ from wecolora.datasets.listing import Besides, Entry, Listing, folders_in, image
 from wecolora.errors import BadInput
 from wecolora.files import atomic_write
 from wecolora.images import Index, write_index
+from wecolora.pixels import deep_kind
 from wecolora.progress import Starting, silent
 from wecolora.recipes import Dataset
 
@@ -83,7 +84,9 @@ def prepare(
     tell_values(name, found)
     digest = xxhash.xxh3_128(b"" if grey_range is None else f"{grey_range}\n".encode())
     for entry, about in zip(listed.entries, seen, strict=True):
-        digest.update(f"{entry.id} {about.digest}\n".encode())
+        # How deep greys are shown depends on more than their bytes, and has changed: their kind makes another index.
+        kind = f" {about.kind}" if deep_kind(about.kind) else ""
+        digest.update(f"{entry.id} {about.digest}{kind}\n".encode())
     if listed.pixels is not None:
         with atomic_write(index.with_name("images.npy")) as temporary, open(temporary, "wb") as file:
             np.save(file, listed.pixels)

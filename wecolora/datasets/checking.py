@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import multiprocessing
@@ -16,12 +17,17 @@ from PIL import Image
 
 from wecolora.datasets.listing import Entry
 from wecolora.errors import BadInput
+from wecolora.files import unreadable
 from wecolora.images import MAX_PIXELS, NoMemory, look
 from wecolora.pixels import Range, deep_kind, range_of
 from wecolora.progress import Starting, silent
+from wecolora.runtime import helpers
 
 log = logging.getLogger("wecolora")
 CHUNK = 64  # images that a worker takes at once
+# What the system says of a file that is itself at fault. All else may be over in a minute, and no image is left out for
+# it (skip_unreadable): the data set would depend on the minute.
+OF_THE_FILE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
 class Seen(NamedTuple):
@@ -80,7 +86,7 @@ def examine_all(root: Path, entries: Sequence[Entry], threads: int = 1, progress
 
 def _chunks(root: Path, entries: Sequence[Entry], chunks: list[list[int]], threads: int) -> Iterator[list[Seen]]:
     _hold(root, entries)
-    if threads == 1 or len(chunks) == 1:
+    if len(chunks) == 1 or helpers(threads - 1) == 0:
         yield from map(_examine, chunks)
         return
     # Forked processes share the list of a million images.
@@ -108,6 +114,8 @@ def _seen(root: Path, entry: Entry) -> Seen:
             file.seek(entry.offset)
             content = file.read(-1 if whole else entry.size)
     except OSError as error:
+        if error.errno not in OF_THE_FILE:
+            raise unreadable(root / entry.path, error, "", "", name=entry.id) from error
         return Seen("", "", f"{entry.id}: cannot be read ({error.strerror}).")
     except MemoryError as error:
         raise NoMemory(f"{entry.id}: takes more memory than there is; give the job more.") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wecolora.errors import BadInput
+from wecolora.files import unreadable
 
 LARGEST = 512 * 2**20  # of a file that is read whole; CIFAR-100's training images take 148 MiB
 
@@ -58,8 +59,8 @@ def file_in(path: Path, name: str) -> bytes:
                     opened = archive.extractfile(member)
                     assert opened is not None  # of a regular file
                     return opened.read()
-    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
-        raise BadInput(f"{path}: cannot be read as a tar file ({error}); download it again.") from error
+    except (tarfile.TarError, OSError, ValueError, EOFError) as error:  # gzip's are OSErrors
+        raise unreadable(path, error, "cannot be read as a tar file", "download it again") from error
     raise BadInput(f"{path}: has no file {name}; download it again.")
 
 
