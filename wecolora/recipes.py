@@ -104,7 +104,8 @@ class _Files(_Dataset):
     """Images in files or archives of the user's."""
 
     root: str = Field(
-        description="The folder of the data set, as downloaded, from the workflow's; nothing is written there."
+        min_length=1,
+        description="The folder of the data set, as downloaded, from the workflow's; nothing is written there.",
     )
     skip_unreadable: bool = Field(
         default=False,

@@ -77,6 +77,20 @@ class Campaign:
             for name, teacher in self.config.teachers.items()
             if teacher.timm is not None
         }
+        self._refuse_results_as_images()
+
+    def _refuse_results_as_images(self) -> None:
+        """A data set's folder that holds the results would grow by the campaign's own figures with each run."""
+        results, own = Path("results").resolve(), Path(self.root).resolve()
+        for name, data in self.config.datasets.items():
+            if data.source == "bundled":
+                continue
+            root = Path(data.root).resolve()
+            if results.is_relative_to(root) or root.is_relative_to(own):
+                raise BadInput(
+                    f"datasets.{name}.root: {root} holds the campaign's results, or lies within them, so that its own "
+                    "figures would become images; put the images into a folder of their own."
+                )
 
     # Which runs and files
 
@@ -229,7 +243,10 @@ class Campaign:
     def prepare_recipe(self, w: Any) -> str:
         """Of a data set's index."""
         data = self.config.datasets[w.dataset].of_images()
-        folder = "" if data.source == "bundled" else folder_state(data.root, OFFICIAL.get(data.source))
+        folder = ""
+        if data.source != "bundled":
+            # The index names the real folder: a link that leads elsewhere, or a project that was moved, needs another.
+            folder = f"{Path(data.root).resolve()} {folder_state(data.root, OFFICIAL.get(data.source))}"
         if data.source == "table":
             folder += " " + file_state(Path(data.root) / data.table)
         probed = any(w.dataset in datasets for datasets in self.probe_jobs().values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from wecolora.errors import BadInput
+from wecolora.files import folder_state
 from wecolora.grid import RunSpec
 from wecolora.recipes import ArtifactRecipe, CacheRecipe, ClaimsRecipe, DistillRecipe, ProbeJob, ReportRecipe
 from wecolora.workflow import FILES, Campaign
@@ -526,8 +528,6 @@ def test_the_shards_of_a_corpus_meet_and_end_at_100_percent(config):
 
 
 def test_a_changed_folder_is_indexed_again(config, tmp_path):
-    from wecolora.files import folder_state
-
     (tmp_path / "cat").mkdir()
     config["datasets"]["own"] = {"label": "Own", "source": "folder", "root": str(tmp_path)}
     w, found = SimpleNamespace(dataset="own"), []
@@ -548,8 +548,6 @@ def test_a_changed_folder_is_indexed_again(config, tmp_path):
 
 
 def test_a_changed_table_outside_its_root_is_read_again(config, tmp_path):
-    from wecolora.files import folder_state
-
     (tmp_path / "root").mkdir()
     config["datasets"]["own"] = {"label": "Own", "source": "table", "root": str(tmp_path / "root"), "table": "../a.csv"}
     found = []
@@ -689,3 +687,38 @@ def test_students_are_files_of_their_runs_and_no_page_of_the_report(small_config
     assert campaign.files_of("mine") == weights
     assert set(weights) <= set(campaign.targets()) and campaign.all_scores() == []
     assert json.loads(campaign.report_recipe(None))["artifacts"] == {}
+
+
+# Roots and results
+
+
+@pytest.mark.parametrize("root", [".", "..", "results", "results/small/figures", "link"])
+def test_a_root_that_holds_the_results_or_lies_in_them_is_refused(small_config, tmp_path, monkeypatch, root):
+    (tmp_path / "place" / "results").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "place")
+    (tmp_path / "place" / "link").symlink_to(tmp_path)
+    small_config["datasets"]["own"] = {"label": "own", "source": "folder", "root": root}
+    with pytest.raises(BadInput, match=r"datasets\.own\.root: .* holds the campaign's results, or lies within them"):
+        Campaign({**small_config, "name": "small"})
+
+
+@pytest.mark.parametrize("root", ["pictures", "results/another", "resultsets", "../elsewhere"])
+def test_a_root_beside_the_results_is_none_of_them(small_config, tmp_path, monkeypatch, root):
+    monkeypatch.chdir(tmp_path)
+    small_config["datasets"]["own"] = {"label": "own", "source": "folder", "root": root}
+    Campaign({**small_config, "name": "small"})
+
+
+def test_a_root_that_is_a_link_to_elsewhere_is_indexed_again(small_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for disk in ("a", "b"):
+        (tmp_path / disk).mkdir()
+        os.utime(tmp_path / disk, (1, 1))
+    small_config["datasets"]["own"] = {"label": "own", "source": "folder", "root": "link"}
+    found = []
+    for disk in ("a", "b", "a"):
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(tmp_path / disk)
+        folder_state.cache_clear()
+        found.append(Campaign(small_config).prepare_recipe(SimpleNamespace(dataset="own")))
+    assert found[0] == found[2] != found[1]
