@@ -330,7 +330,7 @@ def test_what_is_no_hdf5_file_is_refused(shard, recipe, content):
 
 def test_a_missing_file_is_refused(shard, recipe):
     shard.unlink()
-    assert "no whole teacher cache" in refusal(shard, recipe)
+    assert "(No such file or directory); restore it, or run snakemake again" in refusal(shard, recipe)
 
 
 @pytest.mark.parametrize("name", ["tokens", "crops", "ids", "checksum"])
