@@ -12,9 +12,8 @@ from wecolora.errors import BadInput
 from wecolora.files import in_utf8, remove_leftovers
 from wecolora.workflow import Campaign, refuse_unquotable
 
-in_utf8()
-
 try:
+    in_utf8()
     refuse_unquotable(sys.executable)
     # Not Snakemake's own `config`, in which a key of the command line may stand twice, or alone, by the profile.
     values = {}

@@ -5,7 +5,10 @@ from __future__ import annotations
 from markdown_it import MarkdownIt
 
 # Everything that is code somewhere, in one label.
-NASTY = r"from $5 to $10 \foo{x}^2_i ~5% ~~6~~ #1 & &amp; |a| <b>c</b> `d` *e* **f** _g_ [h](i) ![j](k) {{ 7 * 7 }} --l"
+NASTY = (
+    r"from $5 to $10 \foo{x}^2_i ~5% ~~6~~ #1 & &amp; |a| <b>c</b> `d` *e* **f** _g_ [h](i) ![j](k) {{ 7 * 7 }} "
+    r"--l 'm' „n“ :o: ≤"
+)
 
 
 def rendered(source: str):

@@ -64,7 +64,7 @@ def write_shard(
     teacher = teacher.to(device)
     images = max(1, batch // views)
     pixels_of = partial(view_pixels, index, numbers=range(views), seed=recipe.seed, size=size)
-    decoder = Decoder(pixels_of, workers, device)
+    decoder = Decoder(pixels_of, workers, device, images * views * 3 * size**2)
     parts = [positions[start : start + images] for start in range(0, n, images)]
     least = n * views * (2 * tokens * width + 3 * size**2)
     with atomic_write(path, least) as temporary, h5py.File(temporary, "w") as file, ThreadPoolExecutor(1) as pool:

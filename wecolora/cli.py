@@ -10,13 +10,17 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from wecolora.config import refuse_repeated_keys
 from wecolora.errors import BadInput
 from wecolora.files import in_utf8
 from wecolora.workflow import Campaign
 
+# What users type, such as a root, is text, and brackets in it are no markup of rich's.
+PLAIN: Any = {"markup": False, "highlight": False}
+
 
 def read_config(path: str) -> dict[str, Any]:
-    """The values of a YAML file; BadInput where it is none."""
+    """Return the values of a YAML file; raise BadInput where it is none, or gives a key twice."""
     try:
         with open(path, encoding="utf-8") as file:
             values = yaml.safe_load(file)
@@ -25,6 +29,7 @@ def read_config(path: str) -> dict[str, Any]:
         raise BadInput(f"{path}: cannot be read as YAML in UTF-8 ({reason}); see config.yaml for a config.") from error
     if not isinstance(values, dict):
         raise BadInput(f"{path}: holds no keys; see config.yaml for a config file.")
+    refuse_repeated_keys(path)
     return values
 
 
@@ -45,7 +50,7 @@ def plan(arguments: argparse.Namespace) -> None:
         device = hardware.device(threads=os.cpu_count() or 1)
         teacher = next(iter(campaign.config.teachers.values()))
         tflops, rate = plan.measured_tflops(teacher.architecture, device), f"measured here, {teacher.label} on {device}"
-    console = Console()
+    console = Console(**PLAIN)
     plan.show(plan.make_plan(campaign), campaign.config.name, tflops or plan.TFLOPS, rate, console)
     roots = [data.root for data in campaign.config.datasets.values() if data.source != "bundled"]
     if missing := [root for root in roots if not os.path.isdir(root)]:
@@ -57,12 +62,12 @@ def status(arguments: argparse.Namespace) -> None:
     from wecolora import status
 
     campaign = _campaign(arguments)
-    status.show(status.look(campaign), campaign.config.name, Console())
+    status.show(status.look(campaign), campaign.config.name, Console(**PLAIN))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; bad input ends it with one line and status 1."""
-    in_utf8()
+    """Run a command, that of the command line where no ``arguments`` are given; bad input ends it with one line and
+    status 1."""
     parser = argparse.ArgumentParser(prog="wecolora", description=__doc__)
     commands = parser.add_subparsers(required=True)
     commands_of = {
@@ -79,6 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
     added[plan].add_argument("--measure", action="store_true", help="measure that on this machine's GPU or CPU")
     chosen = parser.parse_args(arguments)
     try:
+        if arguments is None:
+            in_utf8()
         chosen.command(chosen)
     except BadInput as error:
         print(f"ERROR: {error}", file=sys.stderr)

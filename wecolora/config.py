@@ -478,17 +478,23 @@ def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return schema["$defs"][reference.rsplit("/", 1)[1]] if reference else node
 
 
+WORDS = {"true": True, "false": False, "null": None}
+
+
 def typed(value: Any) -> Any:
-    """Return a value of `snakemake --config`, such as ``probe={epochs: 9}``, as YAML reads it: Snakemake leaves every
-    number within a list or a dictionary a text."""
+    """Return a value of `snakemake --config`, such as ``probe={epochs: 9}``, with its numbers, true, false and null as
+    such: within a list or a dictionary Snakemake leaves all of them texts."""
     if isinstance(value, Mapping):
         return {int(key) if key.isdecimal() else key: typed(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [typed(entry) for entry in value]
     if isinstance(value, str):
-        with suppress(yaml.YAMLError):
-            read = yaml.safe_load(value)
-            return read if isinstance(read, (bool, int, float)) or value in ("null", "~") else value
+        if value in WORDS:
+            return WORDS[value]
+        if re.fullmatch(r"[+-]?\d+", value):
+            return int(value)
+        if re.fullmatch(r"[+-]?(\d+\.\d*|\.\d+)(e[+-]?\d+)?", value, re.IGNORECASE):
+            return float(value)
     return value
 
 
@@ -497,8 +503,12 @@ def refuse_repeated_keys(path: str | Path) -> None:
     file that cannot be read is left to them."""
     with suppress(yaml.YAMLError, UnicodeDecodeError), open(path, encoding="utf-8") as file:
         nodes = [yaml.compose(file)]
+        known: set[int] = set()
         while nodes:
             node = nodes.pop()
+            if id(node) in known:  # an anchor's, which may even hold itself
+                continue
+            known.add(id(node))
             if isinstance(node, yaml.SequenceNode):
                 nodes += node.value
             elif isinstance(node, yaml.MappingNode):

@@ -16,19 +16,22 @@ from torch.utils.data import DataLoader, Dataset
 from wecolora.errors import BadInput
 from wecolora.runtime import helpers
 
-MEMORY = 2**28  # of shared memory that workers hand their batches over in
+AHEAD = 2  # batches that each worker has ready
 
 
 class Decoder:
     """Makes batches of what ``decode`` makes of each of their items, (...) uint8, in ``workers`` processes; 0: in this
     one, when a batch is asked for. The processes stay from one use to the next.
 
+    Batches of ``batch_bytes`` at most are handed over in shared memory, for which there may be fewer workers.
     They are forked, so that they start at once, and hold what ``decode`` holds without a copy; they must touch neither
     the GPU nor HDF5.
     """
 
-    def __init__(self, decode: Callable[[Any], np.ndarray], workers: int = 0, device: str = "cpu") -> None:
-        workers = helpers(workers, MEMORY)
+    def __init__(
+        self, decode: Callable[[Any], np.ndarray], workers: int = 0, device: str = "cpu", batch_bytes: int = 0
+    ) -> None:
+        workers = helpers(workers, (AHEAD + 1) * batch_bytes)  # and one that is read
         self._plan = _Plan()
         self._stop: weakref.finalize | None = None
         self._loader = DataLoader(
@@ -37,6 +40,7 @@ class Decoder:
             num_workers=workers,
             collate_fn=_stack,
             pin_memory=device == "cuda",
+            prefetch_factor=AHEAD if workers else None,
             multiprocessing_context="fork" if workers else None,
             generator=torch.Generator(),  # else each use draws from the global one, on which a student depends
             persistent_workers=workers > 0,

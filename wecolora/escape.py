@@ -10,8 +10,8 @@ import re
 import pandas as pd
 
 # A backslash before any of these makes it a sign like others. `$` opens a formula on GitHub; an ampersand, a colon and
-# a dot matter only where they would make a character reference or a link.
-_MARKDOWN = re.compile(r"[\\`*_\[\]<>|#~$]|&(?=#?\w+;)|:(?=//)|(?<=www)\.")
+# a dot matter only where they would make a character reference, a link or a picture (`:tada:`).
+_MARKDOWN = re.compile(r"[\\`*_\[\]<>|#~$]|&(?=#?\w+;)|:(?=//|\w+:)|(?<=www)\.")
 # pandas' own escaping (Styler.format) leaves what LaTeX's usual fonts print as other signs, such as < and |, what a
 # row's end would take for its argument, * and [, and letters and signs that pdflatex does not know.
 _LATEX = str.maketrans(
@@ -26,6 +26,11 @@ _LATEX = str.maketrans(
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         '"': r"\symbol{34}",  # \textquotedbl needs fontenc; of an old font it is the closing mark
+        "„": "{,}{,}",
+        "‚": "{,}",
+        "≤": r"$\leq$",
+        "≥": r"$\geq$",
+        "∞": r"$\infty$",
         "±": r"$\pm$",
         "†": r"$^\dagger$",
         "×": r"$\times$",

@@ -20,12 +20,13 @@ from wecolora.progress import Starting, silent
 from wecolora.resume import ResumeRows
 
 SPLITS = ("train", "test")
+BATCH = 256  # images
 SAVED_ROWS = 65536  # saved at a time: a minute or so of a GPU
 
 
 @torch.no_grad()
 def extract(
-    forward: Callable[[Tensor], Tensor], decoder: Decoder, positions: list[int], batch: int = 256
+    forward: Callable[[Tensor], Tensor], decoder: Decoder, positions: list[int], batch: int = BATCH
 ) -> Iterator[np.ndarray]:
     """Batches of features (n, width) float32 of the pixels that the decoder makes of these positions; ``forward`` takes
     pixels (n, size, size, 3) uint8."""
@@ -52,7 +53,7 @@ def write_features(
     resume = resume or ResumeRows(None, "")
     if not index.classes:
         raise BadInput(f"data set {index.name}: has no labels to probe; use it as the corpus only.")
-    decoder = Decoder(partial(index.crop, size=size), workers, device)
+    decoder = Decoder(partial(index.crop, size=size), workers, device, 3 * size**2 * BATCH)
     # What is saved on the way takes as much again.
     size = 4 * width * len(index.ids) * (2 if len(index.ids) > SAVED_ROWS else 1)
     with atomic_write(path, size) as temporary, h5py.File(temporary, "w") as file:

@@ -22,6 +22,7 @@ from timm.models import get_pretrained_cfg, load_state_dict
 from timm.models.vision_transformer import VisionTransformer
 
 from wecolora.errors import BadInput
+from wecolora.files import unreadable
 from wecolora.recipes import FetchRecipe
 from wecolora.timm_models import HUB_FILES, lookup
 from wecolora.vit import build, mismatch
@@ -64,7 +65,9 @@ def read_state(path: str | Path) -> dict[str, Any]:
     several models."""
     try:
         state = load_state_dict(str(path), weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, AttributeError, pickle.PickleError) as error:
+    except OSError as error:
+        raise unreadable(path, error, "cannot be read as weights", "give a whole file") from error
+    except (SafetensorError, RuntimeError, ValueError, EOFError, AttributeError, pickle.PickleError) as error:
         reason = str(error).splitlines()[0].split(". ")[0].rstrip(".") if str(error) else type(error).__name__
         raise BadInput(
             f"{path}: cannot be read as weights ({reason}); give a whole .safetensors file, or one that torch.load "

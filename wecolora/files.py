@@ -26,6 +26,8 @@ def in_utf8() -> None:
     """Start this process anew in Python's UTF-8 mode where the machine's locale would have it read file names and print
     in another encoding: an image's name, and so its views, would depend on the node. Its children inherit the mode."""
     if sys.getfilesystemencoding() != "utf-8":
+        if sys.flags.ignore_environment or "utf8" in sys._xoptions:
+            raise BadInput("this Python is told not to read in UTF-8; start it without -I, -E and -X utf8=0.")
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, sys.orig_argv)
 
@@ -79,7 +81,7 @@ LOCKED = (
     "file system has no locks"
 )
 REMEDIES = {
-    errno.ENOENT: "restore it, or run snakemake again, which makes it where it is one of its own",
+    errno.ENOENT: "restore it; if the workflow makes it, run snakemake again",
     errno.EACCES: "let it be read",
     errno.EPERM: "let it be read",
     errno.EMFILE: "let more files be open at once (ulimit -n)",

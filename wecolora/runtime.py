@@ -121,20 +121,23 @@ def circumstances(started: float) -> dict[str, Any]:
 
 
 def helpers(wanted: int, memory: int = 0) -> int:
-    """Return how many processes may help this one: as many as wanted, or none, with a warning, where the machine lacks
-    what they need: semaphores, and that many bytes of shared memory (containers often have 64 MB)."""
+    """Return how many processes may help this one: fewer than wanted, with a warning, where the machine lacks what they
+    need: semaphores, and for each of them that many bytes of shared memory (containers often have 64 MB of it)."""
     if wanted == 0:
         return 0
+    found, trouble = wanted, ""
     try:
         multiprocessing.get_context("fork").Lock()
         # Where there is no such folder and yet a lock, as on macOS, shared memory lies elsewhere.
-        free = shutil.disk_usage(SHARED_MEMORY).free if os.path.isdir(SHARED_MEMORY) else memory
-        trouble = f"{free:,} bytes are free, and {memory:,} are wanted" if free < memory else ""
+        if memory and os.path.isdir(SHARED_MEMORY):
+            free = shutil.disk_usage(SHARED_MEMORY).free
+            found, trouble = min(wanted, free // memory), f"{free:,} bytes are free, and each needs {memory:,}"
     except OSError as error:
-        trouble = error.strerror or str(error)
-    if trouble:
-        log.warning("WARNING: %s: %s; one process does the work of %d, slowly.", SHARED_MEMORY, trouble, wanted + 1)
-    return 0 if trouble else wanted
+        found, trouble = 0, error.strerror or str(error)
+    if found < wanted:
+        text = "WARNING: %s: %s; %d processes help in the place of %d."
+        log.warning(text, SHARED_MEMORY, trouble, found, wanted)
+    return found
 
 
 def _git_revision() -> str | None:

@@ -44,8 +44,9 @@ class CachedSource:
 
 
 class OnlineSource:
-    """Decodes the images, in ``workers`` processes, and runs the teacher in every step: no disk, more compute.
-    ``teacher`` None: gives pixels and no tokens, for a method whose objective runs the teacher itself."""
+    """Decodes the images, in ``workers`` processes, at most ``batch`` at once, and runs the teacher in every step: no
+    disk, more compute. ``teacher`` None: gives pixels and no tokens, for a method whose objective runs the teacher
+    itself."""
 
     def __init__(
         self,
@@ -58,10 +59,11 @@ class OnlineSource:
         size: int,
         device: str = "cpu",
         workers: int = 0,
+        batch: int = 1,
     ) -> None:
         self.positions, self.teacher = positions, teacher and teacher.to(device)
         self.mean, self.std, self.device = mean, std, device
-        self._decoder = Decoder(partial(_one_view, index, seed, size), workers, device)
+        self._decoder = Decoder(partial(_one_view, index, seed, size), workers, device, 3 * size**2 * batch)
 
     def batches(self, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
         wanted = [[(self.positions[row], view) for row in rows] for rows in batches]

@@ -18,7 +18,6 @@ from typing import Literal
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from wecolora.grid import RunSpec
@@ -136,11 +135,11 @@ def show(status: Status, name: str, console: Console) -> None:
         table.add_row(artifact, str(sum(counts) or ""), *row, "yes" if status.drawn[artifact] else "")
     console.print(table)
     for seen in status.of("failed"):
-        console.print(f"failed: {seen.job.log}: {escape(seen.words)}", soft_wrap=True)
+        console.print(f"failed: {seen.job.log}: {seen.words}", soft_wrap=True)
     for seen in status.of("running"):
         age = duration(seen.seconds)
         when = f"silent for {age}: killed?" if seen.seconds > SILENT else f"{age} ago"
-        console.print(f"running: {seen.job.log}: {escape(seen.words)}, {when}", soft_wrap=True)
+        console.print(f"running: {seen.job.log}: {seen.words}, {when}", soft_wrap=True)
     seconds, unknown = status.seconds_left()
     done = len(status.of("done"))
     about = f"; the others take about {duration(seconds)}, one after another" if seconds else ""

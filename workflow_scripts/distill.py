@@ -35,7 +35,7 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
         source: Source = CachedSource(reader, tokens=not method.online)
     else:
         settings = (wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device, threads - 1)
-        source = OnlineSource(known, positions, None if method.online else teacher, *settings)
+        source = OnlineSource(known, positions, None if method.online else teacher, *settings, wanted.batch)
     state = ResumeFile(resume, runtime.fingerprint(recipe, sha256, vit.sha256(index), *ids[:images]))
     with runtime.stop_deferred() as stopping:
         model, history = distill(

@@ -63,3 +63,25 @@ def test_status(config, capsys):
     assert main(["status"]) == 0
     out = capsys.readouterr().out
     assert "table1" in out and "0 of " in out
+
+
+def test_brackets_in_what_users_type_are_no_markup(config, small_config, tmp_path, capsys):
+    root = str(tmp_path / "data[/x] [red]")
+    small_config["datasets"]["own"] = {"label": "own", "source": "folder", "root": root}
+    small_config["teachers"]["one"]["label"] = "ViT [red]a"
+    config.write_text(yaml.safe_dump(small_config))
+    assert main(["plan", str(config), "--measure"]) == 0
+    shown = capsys.readouterr().out
+    assert root in shown and "measured here, ViT [red]a on cpu" in shown
+
+
+def test_a_key_that_a_config_gives_twice_is_named(config, capsys):
+    lines = config.read_text().count("\n")
+    config.write_text(config.read_text() + "name: again\n")
+    assert main(["plan", str(config)]) == 1
+    assert f"line {lines + 1} gives the key 'name' again" in capsys.readouterr().err
+
+
+def test_an_anchor_that_holds_itself_ends(config, capsys):
+    config.write_text("a: &a {b: *a}\n")
+    assert main(["plan", str(config)]) == 1

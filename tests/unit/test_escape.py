@@ -35,6 +35,7 @@ def folded(text):
         ("[x](y) <b> #1 $5 ~6~", r"\[x\](y) \<b\> \#1 \$5 \~6\~"),
         ("&lt; &#36; & co", r"\&lt; \&\#36; & co"),
         ("https://a.org www.a.org 1:2", r"https\://a.org www\.a.org 1:2"),
+        ("a :tada: b:c", r"a \:tada: b:c"),
         (" two\n\nlines\tand  more ", "two lines and more"),
     ],
 )
@@ -77,6 +78,7 @@ def test_what_looks_like_a_number_is_printed_as_it_is_and_numbers_stand_to_the_r
          r"\symbol{34}e\symbol{34}"),
         ("[1] *", "{[}1{]} {*}"),  # after a row's end: its argument, or its starred form
         ("a--b ''c'' ,,d,, it's 1-2", "a-{}-b '{}'c'{}' ,{},d,{}, it's 1-2"),  # no dash, no quotation marks
+        ("„a“ ‚b‘ ≤ ≥ ∞", r"{,}{,}a“ {,}b‘ $\leq$ $\geq$ $\infty$"),
         ("±†×−α✓✗", r"$\pm$$^\dagger$$\times$$-$$\alpha$\checkmark{}$\times$"),
         ("alphabet é 猫", "alphabet é 猫"),
         (" two\n\nlines\tand  more ", "two lines and more"),

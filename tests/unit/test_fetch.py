@@ -193,7 +193,7 @@ def test_a_pickle_that_holds_code_is_never_run(model, tmp_path):
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
 def test_a_file_that_is_not_whole_is_refused(model, tmp_path, name):
     path = tmp_path / name
-    with pytest.raises(BadInput, match=f"{name}: cannot be read as weights"):
+    with pytest.raises(BadInput, match=rf"{name}: cannot be read \(No such file or directory\)"):
         read_state(path)
     (save_file if name.endswith("tensors") else torch.save)(model.state_dict(), path)
     whole = path.read_bytes()

@@ -91,7 +91,10 @@ def test_json_that_is_not_whole_is_named(tmp_path, text):
         (ValueError("no footer"), "is no table (no footer); delete it to make it again."),
         (OSError("truncated file: eof = 96"), "is no table (truncated file: eof = 96); delete it to make it again."),
         (PermissionError(13, "Permission denied"), "cannot be read (Permission denied); let it be read."),
-        (FileNotFoundError("a"), "cannot be read (No such file or directory); restore it, or run snakemake again"),
+        (
+            FileNotFoundError("a"),
+            "cannot be read (No such file or directory); restore it; if",
+        ),
         (
             OSError("[Errno 5] Error reading. Detail: [errno 5] Input/output error"),
             "(Input/output error); it may",

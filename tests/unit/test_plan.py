@@ -151,7 +151,7 @@ def test_a_folder_that_is_not_prepared_is_listed(small_config, tmp_path, monkeyp
 
 
 def test_the_page_has_every_stage_and_both_costs(campaign):
-    console = Console(record=True, width=120, file=io.StringIO())
+    console = Console(record=True, width=120, file=io.StringIO(), markup=False)
     show(make_plan(campaign), "small", 15.0, "as given", console)
     page = console.export_text()
     for words in (

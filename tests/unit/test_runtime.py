@@ -6,6 +6,7 @@ import json
 import logging
 import platform
 import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -156,7 +157,14 @@ def test_as_many_processes_help_as_are_wanted():
 
 def test_nobody_helps_where_shared_memory_is_too_small(caplog):
     assert runtime.helpers(3, 2**62) == 0
-    assert "/dev/shm" in caplog.text and "one process does the work of 4" in caplog.text
+    assert "/dev/shm" in caplog.text and "0 processes help in the place of 3" in caplog.text
+
+
+def test_as_many_help_as_shared_memory_has_room_for(monkeypatch, caplog):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=64 * 2**20))
+    assert runtime.helpers(8, 20 * 2**20) == 3
+    assert "67,108,864 bytes are free, and each needs 20,971,520; 3 processes help in the place of 8" in caplog.text
+    assert runtime.helpers(3, 20 * 2**20) == 3 and runtime.helpers(8) == 8
 
 
 def test_nobody_helps_where_there_are_no_semaphores(monkeypatch, caplog):

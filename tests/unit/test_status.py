@@ -51,7 +51,7 @@ def finish(job, seconds):
 
 
 def page(campaign):
-    console = Console(record=True, width=160, file=io.StringIO())
+    console = Console(record=True, width=160, file=io.StringIO(), markup=False)
     show(look(campaign), "small", console)
     return console.export_text()
 
