@@ -2,12 +2,11 @@
 
 import sys
 
-from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
 sys.path.insert(0, workflow.basedir)
 
-from wecolora.config import refuse_repeated_keys, typed
+from wecolora.config import read_config, typed
 from wecolora.errors import BadInput
 from wecolora.files import in_utf8, remove_leftovers
 from wecolora.workflow import Campaign, refuse_unquotable
@@ -15,13 +14,13 @@ from wecolora.workflow import Campaign, refuse_unquotable
 try:
     in_utf8()
     refuse_unquotable(sys.executable)
-    # Not Snakemake's own `config`, in which a key of the command line may stand twice, or alone, by the profile.
+    # Not Snakemake's own `config`, in which a key may have stood twice, or stands alone, by the profile.
     values = {}
     for path in workflow.configfiles:
-        refuse_repeated_keys(path)
-        update_config(values, load_configfile(path))
+        update_config(values, read_config(path))
     update_config(values, typed(workflow.config_settings.config))
     campaign = Campaign(values)
+    campaign.refuse_lost_weights()
 except BadInput as error:
     raise WorkflowError(str(error)) from None
 

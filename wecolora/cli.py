@@ -7,30 +7,15 @@ import os
 import sys
 from typing import Any
 
-import yaml
 from rich.console import Console
 
-from wecolora.config import refuse_repeated_keys
+from wecolora.config import read_config
 from wecolora.errors import BadInput
 from wecolora.files import in_utf8
 from wecolora.workflow import Campaign
 
 # What users type, such as a root, is text, and brackets in it are no markup of rich's.
 PLAIN: Any = {"markup": False, "highlight": False}
-
-
-def read_config(path: str) -> dict[str, Any]:
-    """Return the values of a YAML file; raise BadInput where it is none, or gives a key twice."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            values = yaml.safe_load(file)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())  # YAML's takes several lines
-        raise BadInput(f"{path}: cannot be read as YAML in UTF-8 ({reason}); see config.yaml for a config.") from error
-    if not isinstance(values, dict):
-        raise BadInput(f"{path}: holds no keys; see config.yaml for a config file.")
-    refuse_repeated_keys(path)
-    return values
 
 
 def _campaign(arguments: argparse.Namespace) -> Campaign:
@@ -62,6 +47,8 @@ def status(arguments: argparse.Namespace) -> None:
     from wecolora import status
 
     campaign = _campaign(arguments)
+    if not os.path.isdir(campaign.root):
+        print(f"There is no {campaign.root} here: nothing has run yet, or it ran in another folder.")
     status.show(status.look(campaign), campaign.config.name, Console(**PLAIN))
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -237,6 +237,8 @@ class Config(Strict):
         for key, entries in (("teachers", self.teachers), ("datasets", self.datasets)):
             roles: list[str] = []
             for name, entry in entries.items():
+                if not _as_seen(entry.label):
+                    raise ValueError(f"{key}.{name}.label: needs a text that can be seen")
                 if entry.paper and entry.stands_for:
                     raise ValueError(f"{key}.{name}: `paper` says that it is the paper's, so leave out `stands_for`")
                 role = entry.paper or entry.stands_for
@@ -420,10 +422,16 @@ def _several_labels(data: Dataset) -> bool:
 
 
 def _distinct(key: str, texts: list[str]) -> None:
-    printed = [" ".join(text.split()) for text in texts]
+    printed = [_as_seen(text) for text in texts]
     for text in printed:
         if printed.count(text) > 1:
             raise ValueError(f"{key}: two would be printed as {text!r}; name each once and give each its own label")
+
+
+def _as_seen(text: str) -> str:
+    """Return a text without what no eye tells apart: spelling of accents, white space, characters without width."""
+    visible = "".join(sign for sign in unicodedata.normalize("NFC", text) if unicodedata.category(sign) != "Cf")
+    return " ".join(visible.split())
 
 
 def _known(key: str, name: str, allowed: Mapping[str, Any], kind: str) -> None:
@@ -444,7 +452,9 @@ def parse(values: Mapping[str, Any]) -> Config:
             key = ".".join(str(part) for part in _without_source(problem["loc"]) if "[" not in str(part))
             message = re.sub(r" or instance of \w+", "", problem["msg"].removeprefix("Value error, "))
             if problem["type"] == "source":
-                key, message = f"{key}.source", f"{message}, not {problem['input'].get('source')!r}"
+                entry = problem["input"]
+                found_source = entry.get("source") if isinstance(entry, dict) else entry
+                key, message = f"{key}.source", f"{message}, not {found_source!r}"
             elif problem["type"] == "extra_forbidden":
                 message = f"unknown key{_suggest(problem['loc'])}"
             elif not isinstance(problem["input"], dict):
@@ -498,29 +508,60 @@ def typed(value: Any) -> Any:
     return value
 
 
-def refuse_repeated_keys(path: str | Path) -> None:
-    """Raise BadInput where a YAML file gives a key twice in one place: YAML's readers take the last without a word. A
-    file that cannot be read is left to them."""
-    with suppress(yaml.YAMLError, UnicodeDecodeError), open(path, encoding="utf-8") as file:
-        nodes = [yaml.compose(file)]
-        known: set[int] = set()
-        while nodes:
-            node = nodes.pop()
-            if id(node) in known:  # an anchor's, which may even hold itself
-                continue
-            known.add(id(node))
-            if isinstance(node, yaml.SequenceNode):
-                nodes += node.value
-            elif isinstance(node, yaml.MappingNode):
-                seen: dict[str, int] = {}
-                for key, value in node.value:
-                    nodes.append(value)
-                    line = key.start_mark.line + 1
-                    if first := seen.setdefault(str(key.value), line) - line:
-                        raise BadInput(
-                            f"{path}: line {line} gives the key {key.value!r} again, which line {line + first} gives "
-                            "already; keep one of the two."
-                        )
+class _PlainLoader(yaml.SafeLoader):
+    """YAML in which a key stands once in one place, and a number is the same one in every reader's eyes."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Refuse a key that is there already, which YAML's readers take the last of without a word; ``2.0`` and ``"2"``
+        are ``2``. Called for each mapping, and for each that is merged into one."""
+        seen: dict[str, str] = {}
+        for node_of_key, _ in node.value:
+            merge = node_of_key.tag == "tag:yaml.org,2002:merge"
+            key = "<<" if merge else self.construct_object(node_of_key, deep=True)
+            key = str(int(key) if isinstance(key, float) and key.is_integer() else key).strip()
+            if key in seen:
+                raise ValueError(
+                    f"{_place(node_of_key)} gives the key {key!r} again, which {seen[key]} gives already; keep one of "
+                    "the two"
+                )
+            seen[key] = _place(node_of_key)
+        super().flatten_mapping(node)
+
+
+def _place(node: yaml.Node) -> str:
+    return f"line {node.start_mark.line + 1}, column {node.start_mark.column + 1}"
+
+
+def _plain_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    """YAML reads 010 as 8, 1:30 as 90 and 1_0 as 10; another reader, or a person, does not."""
+    if not re.fullmatch(r"[+-]?(0|[1-9]\d*)", node.value):
+        raise ValueError(
+            f"{_place(node)}: the number {node.value} can be read in several ways; write it in plain digits, or, if it "
+            "is a text, in quotes"
+        )
+    return int(node.value)
+
+
+_PlainLoader.add_constructor("tag:yaml.org,2002:int", _plain_int)
+# A date is a label, if anything.
+_PlainLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: node.value)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Return the values of a YAML or JSON file, unchecked but for this: raise BadInput where it is none, or gives a key
+    twice in one place."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        # JSON may be indented with tabs, and YAML not; else JSON is YAML.
+        values = yaml.load(text.replace("\t", " ") if text.lstrip().startswith("{") else text, _PlainLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())  # YAML's takes several lines
+        raise BadInput(f"{path}: cannot be read as YAML in UTF-8 ({reason}); see config.yaml for a config.") from error
+    except ValueError as error:
+        raise BadInput(f"{path}: {error}.") from error
+    if not isinstance(values, dict):
+        raise BadInput(f"{path}: holds no keys; see config.yaml for a config file.")
+    return values
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 
@@ -28,7 +29,7 @@ class Progress:
     def __init__(self, total: int, unit: str) -> None:
         self.total, self.unit, self.tenth = total, unit, 0
         self.started = self.told = time.monotonic()
-        self.bar = tqdm(total=total, unit=unit, disable=None, leave=False)
+        self.bar = tqdm(total=total, unit=unit, disable=None if sys.stderr else True, leave=False)
 
     def __call__(self, done: int) -> None:
         self.bar.update(done - self.bar.n)

@@ -29,6 +29,14 @@ class Strict(BaseModel):
             raise ValueError("needs a value other than true or false")
         return value
 
+    @field_validator("*", mode="after")
+    @classmethod
+    def _printable(cls, value: Any) -> Any:
+        """Refuse texts with control characters but line breaks and tabs, or with halves of characters."""
+        if isinstance(value, str) and re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", value):
+            raise ValueError("holds a character that cannot be printed")
+        return value
+
     def canonical(self) -> str:
         """JSON with every default written out, the same bytes for the same values."""
         return self.model_dump_json()
@@ -349,11 +357,15 @@ class Teacher(Strict):
 
     @field_validator("weights", mode="after")
     @classmethod
-    def _no_wildcard(cls, weights: str | None) -> str | None:
+    def _is_path(cls, weights: str | None) -> str | None:
         """Snakemake, whose jobs have the file as input, takes what stands in braces in a path for a wildcard."""
-        if weights is not None and re.search("[{}]", weights):
+        if weights is None:
+            return None
+        if "://" in weights:
+            raise ValueError("needs the path of a file, not an address; download it")
+        if re.search("[{}]", weights):
             raise ValueError("a path with braces cannot be an input of Snakemake; rename the file or its folder")
-        return weights
+        return os.path.expanduser(weights)
 
     @model_validator(mode="after")
     def _one_shape(self) -> Teacher:

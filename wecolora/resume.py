@@ -37,7 +37,7 @@ class ResumeFile:
                 raise EOFError("its checksum is another")
             return torch.load(io.BytesIO(content[:-DIGEST]), map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            log.warning("WARNING: %s: cannot be resumed from (%s); its work is done again.", self.path, error)
+            log.warning("WARNING: %s: cannot be used (%s); its work is done again.", self.path, error)
             return None
 
     def save(self, state: dict[str, Any]) -> None:

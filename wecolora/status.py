@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -115,13 +116,14 @@ def _lines(log: str) -> list[tuple[float, str]]:
     """(seconds since 1970, words) of a log's lines that have a time; without the recipe's words."""
     try:
         text = Path(log).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    except OSError:
         return []
     found = []
     for line in text.splitlines():
         if match := re.match(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (.*)", line):
             words = "" if match[2].startswith("recipe: ") else match[2]
-            found.append((datetime.strptime(match[1], STAMP).timestamp(), words))
+            with suppress(ValueError, OverflowError):  # no date, on a disk that was full or a clock that was wrong
+                found.append((datetime.strptime(match[1], STAMP).timestamp(), words))
     return found
 
 

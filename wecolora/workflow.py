@@ -5,10 +5,13 @@ Methods that take ``w`` get Snakemake's wildcards (teacher, run, shard, dataset,
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +94,40 @@ class Campaign:
                     f"datasets.{name}.root: {root} holds the campaign's results, or lies within them, so that its own "
                     "figures would become images; put the images into a folder of their own."
                 )
+
+    def refuse_lost_weights(self) -> None:
+        """Raise BadInput where a weights file that the config names is not there, or was replaced by an older one.
+
+        Snakemake takes an output whose input is missing for a file of the user's, and compares an input's content only
+        where its date is newer: either would leave the old teacher's scores under the new one's name.
+        """
+        for name in dict.fromkeys(run.teacher for run in self.trained()):
+            entry = self.config.teachers[name]
+            if entry.weights is None or name in self.config.pretraining:
+                continue
+            path = Path(self.sources[name][0] if entry.timm is not None else entry.weights)
+            if not path.is_file():
+                raise BadInput(f"teachers.{name}.weights: there is no file {path}; correct the path.")
+            if recorded := self._recorded_weights(name, path):
+                with open(path, "rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != recorded:
+                        raise BadInput(
+                            f"teachers.{name}.weights: {path} holds other weights than those behind the results, and "
+                            "has an older date, so that Snakemake would not make them again; touch the file."
+                        )
+
+    def _recorded_weights(self, teacher: str, path: Path) -> str | None:
+        """Return the sha256 of the weights behind a teacher's results, where these are newer than the file's date but
+        older than what was last done to the file; else Snakemake sees by itself what to do."""
+        fetched = Path(f"{self.root}/teachers/{teacher}").glob("weights.json")
+        runs = Path(f"{self.root}/runs/{teacher}")
+        about = path.stat()
+        for record in (*fetched, *runs.glob("*/student.json"), *runs.glob("teacher/scores/*.json")):
+            with suppress(OSError, ValueError):
+                if about.st_mtime <= record.stat().st_mtime < about.st_ctime:
+                    found = json.loads(record.read_text(encoding="utf-8"))
+                    return found.get("source_sha256") or found.get("teacher_sha256")
+        return None
 
     # Which runs and files
 

@@ -79,7 +79,7 @@ def test_a_key_that_a_config_gives_twice_is_named(config, capsys):
     lines = config.read_text().count("\n")
     config.write_text(config.read_text() + "name: again\n")
     assert main(["plan", str(config)]) == 1
-    assert f"line {lines + 1} gives the key 'name' again" in capsys.readouterr().err
+    assert f"line {lines + 1}, column 1 gives the key 'name' again" in capsys.readouterr().err
 
 
 def test_an_anchor_that_holds_itself_ends(config, capsys):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wecolora.config import KEYS, RULES, Config, parse
+from wecolora.config import KEYS, RULES, Config, parse, read_config, typed
 from wecolora.errors import BadInput
 from wecolora.methods import METHODS, papers_name
 
@@ -695,3 +695,74 @@ def test_students_alone_need_no_data_set_to_score_them(small_config):
     assert len(parse(small_config).runs()) == 2 * 2 * (2 + 1)
     small_config["artifacts"]["mine"]["datasets"] = ["shapes"]
     assert "students has no `datasets`" in refusal(small_config)
+
+
+# The file
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "line 3, column 1 gives the key 'a' again, which line 1, column 1 gives already; keep"),
+        (
+            "corpus: {views: 1, seed: 0, views: 3}",
+            "line 1, column 29 gives the key 'views' again, which line 1, column 10",
+        ),
+        ("a: {<<: {b: 1, b: 2}}", "line 1, column 16 gives the key 'b' again"),
+        ("lr: {2: 0.1, 2.0: 0.5}", "gives the key '2' again"),
+        ('lr: {2: 0.1, "2": 0.5}', "gives the key '2' again"),
+        ('{"a": 1, "\\u0061": 2}', "gives the key 'a' again"),
+        ('{\n\t"a": 1,\n\t"a": 2}', "line 3, column 2 gives the key 'a' again, which line 2"),
+        ("epochs: 010", "line 1, column 9: the number 010 can be read in several ways; write it in plain digits"),
+        ("epochs: 1:30", "the number 1:30 can be read in several ways"),
+        ("epochs: 0x10", "the number 0x10 can be read in several ways"),
+        ("name: 2024_01", "or, if it is a text, in quotes"),
+        ("a: [", "cannot be read as YAML in UTF-8"),
+        ("a: !!python/object:os.system x", "cannot be read as YAML in UTF-8"),
+        ("- a", "holds no keys"),
+    ],
+)
+def test_a_file_that_can_be_read_in_two_ways_is_refused(tmp_path, text, said):
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput) as caught:
+        read_config(path)
+    assert str(caught.value).startswith(f"{path}: ") and said in str(caught.value)
+
+
+def test_what_a_file_says(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text("\ufeffa: &x {b: 1, c: 1.5e-3}\r\nd: {<<: *x, b: 2}\r\ne: 2024-01-01\nf: [-3, 0, true, ~]\n")
+    assert read_config(path) == {
+        "a": {"b": 1, "c": 0.0015},
+        "d": {"b": 2, "c": 0.0015},
+        "e": "2024-01-01",
+        "f": [-3, 0, True, None],
+    }
+    path.write_text('{\n\t"a": {"b": [1, "x\\u00e9"]}\n}')
+    assert read_config(path) == {"a": {"b": [1, "xé"]}}
+    path.write_bytes("label: é".encode("latin1"))
+    with pytest.raises(BadInput, match="UTF-8"):
+        read_config(path)
+
+
+def test_every_config_of_the_repository_is_read_as_yaml_reads_it():
+    for path in [*REPOSITORY.glob("config/*.yaml"), REPOSITORY / "config.yaml"]:
+        assert read_config(path) == yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"epochs": "9", "base_lr": "2.5"}, {"epochs": 9, "base_lr": 2.5}),
+        (["0", "-3", "1.5e-3", ".5"], [0, -3, 0.0015, 0.5]),
+        ({"2": "0.1"}, {2: 0.1}),
+        (
+            ["true", "null", "yes", "~", "1_0", "12:30", "0x10", "a1"],
+            [True, None, "yes", "~", "1_0", "12:30", "0x10", "a1"],
+        ),
+        (7, 7),
+    ],
+)
+def test_values_of_the_command_line(given, found):
+    assert typed(given) == found

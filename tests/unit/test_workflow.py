@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import re
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -722,3 +725,47 @@ def test_a_root_that_is_a_link_to_elsewhere_is_indexed_again(small_config, tmp_p
         folder_state.cache_clear()
         found.append(Campaign(small_config).prepare_recipe(SimpleNamespace(dataset="own")))
     assert found[0] == found[2] != found[1]
+
+
+# Weights that Snakemake would not miss
+
+
+@pytest.fixture
+def weighted(small_config, tmp_path, monkeypatch):
+    """A campaign whose teacher's weights are a file, with a student of an hour ago."""
+    monkeypatch.chdir(tmp_path)
+    hour = time.time() - 3600
+    path = Path("w.safetensors")
+    path.write_bytes(b"old")
+    os.utime(path, (hour - 60, hour - 60))
+    small_config["teachers"]["one"]["weights"] = str(path)
+    campaign = Campaign(small_config)
+    record = Path(f"{campaign.root}/runs/one/weco_kd_r2_a1_s0/student.json")
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"teacher_sha256": hashlib.sha256(b"old").hexdigest()}), encoding="utf-8")
+    os.utime(record, (hour, hour))
+    return campaign, path, hour
+
+
+def test_weights_that_are_there_and_the_same_are_no_matter(weighted):
+    campaign, path, _ = weighted
+    campaign.refuse_lost_weights()  # though its status is newer than the student
+    path.write_bytes(b"new")  # which Snakemake sees
+    campaign.refuse_lost_weights()
+
+
+def test_weights_that_are_not_there_are_refused(weighted):
+    campaign, path, _ = weighted
+    path.unlink()
+    with pytest.raises(BadInput, match=r"teachers\.one\.weights: there is no file w\.safetensors; correct the path"):
+        campaign.refuse_lost_weights()
+
+
+def test_other_weights_of_an_older_date_are_refused(weighted):
+    campaign, path, hour = weighted
+    path.write_bytes(b"new")
+    os.utime(path, (hour - 7200, hour - 7200))  # as after cp -p
+    with pytest.raises(BadInput, match=r"holds other weights than those behind the results.*touch the file"):
+        campaign.refuse_lost_weights()
+    os.utime(path)
+    campaign.refuse_lost_weights()

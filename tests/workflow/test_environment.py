@@ -117,7 +117,7 @@ def test_a_key_that_a_file_gives_twice_is_named(place, small):
     lines = text.splitlines()
     first, again = lines.index("probe:") + 1, len(lines)
     assert run.returncode != 0
-    assert f"line {again} gives the key 'probe' again, which line {first} gives already" in run.stdout
+    assert f"line {again}, column 1 gives the key 'probe' again, which line {first}, column 1 gives" in run.stdout
 
 
 # Texts, paths and machines
