@@ -8,6 +8,7 @@ rule report:
         artifacts=campaign.artifact_files(),
         scores=campaign.all_scores(),
         students=campaign.told(),
+        indexes=campaign.report_indexes(),
         config=f"{ROOT}/config.yaml",
     output:
         html=report(f"{ROOT}/report.html", category="The whole campaign on one page"),

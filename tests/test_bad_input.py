@@ -230,7 +230,8 @@ def job_of(config: dict[str, Any], name: str) -> Job:
     if rule == "claims":
         outputs = dict(zip(("csv", "comparisons", "markdown"), c.files_of(what), strict=True))
         return Job(claims.main, {"scores": c.scores(w), "recipe": c.claims_recipe(w)}, outputs)
-    inputs = {"scores": c.all_scores(), "students": c.told(), "config": f"{ROOT}/config.yaml"}
+    inputs = {"scores": c.all_scores(), "students": c.told(), "indexes": c.report_indexes()}
+    inputs["config"] = f"{ROOT}/config.yaml"
     inputs |= {"recipe": c.report_recipe(w)}
     assert rule == "report"
     return Job(report.main, inputs, {"html": f"{ROOT}/report.html"})

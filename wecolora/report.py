@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -26,7 +30,7 @@ from matplotlib.ticker import MaxNLocator
 from wecolora.claims import METHOD, printed_claim
 from wecolora.counts import printed_counts
 from wecolora.figures import COLOURS, TEXT, wrapped
-from wecolora.files import read_json, write_text
+from wecolora.files import read_json, unreadable, write_text
 from wecolora.methods import METHODS
 from wecolora.recipes import ArtifactRecipe, ReportRecipe
 from wecolora.runtime import duration
@@ -104,18 +108,25 @@ def write_report(
     recipe: ReportRecipe,
     scores: Iterable[str | Path],
     students: Iterable[str | Path],
+    indexes: Sequence[str | Path],
     config: str | Path,
     html: str | Path,
-    log: Callable[[str], object],
+    log: logging.Logger,
 ) -> None:
-    """Write the page of these scores, students (student.json files, scored or not) and artifacts; ``config`` is the
-    resolved config. What else there is to say of a run lies beside: circumstances, which may be missing."""
+    """Write the page of these scores, students (student.json files, scored or not) and artifacts.
+
+    ``indexes`` are of the corpus and of the scored data sets, ``config`` is the resolved config. What else there is to
+    say of a run lies beside: circumstances, which may be missing.
+    """
     paths = [Path(path) for path in scores]
     labels = _labels(read_json(config, (), "have it written again"))
     resolved = Path(config).read_text(encoding="utf-8")
     runs = read_runs(paths, map(Path, students), labels)
     by_anchor = {run.anchor: run for run in runs}
     frame = read_scores(paths)
+    leaks = leaked(indexes, labels)
+    for leak in leaks:
+        log.warning("WARNING: test images are among the corpus's: %s.", leak)
     artifacts = []
     for name, artifact in recipe.artifacts.items():
         shown: dict[str, Any] = {"name": name, **artifact.model_dump(include={"kind", "title", "caption"})}
@@ -144,14 +155,14 @@ def write_report(
             for heading, kinds in GROUPS.items()
         },
         labels=labels,
-        facts=facts(runs, labels),
+        facts=facts(runs, labels) | {"Test images that were distilled on": leaks},
         runs=runs,
         signs=signs,
         curves=_campaign_curves(runs, labels),
         config=resolved,
     )
     write_text(html, page)
-    log(f"{_plural(len(runs), 'run')}, {_plural(len(paths), 'score')}, {_plural(len(artifacts), 'artifact')}")
+    log.info(f"{_plural(len(runs), 'run')}, {_plural(len(paths), 'score')}, {_plural(len(artifacts), 'artifact')}")
 
 
 def _template() -> Any:
@@ -234,6 +245,29 @@ def facts(runs: list[Run], labels: Labels) -> dict[str, list[str]]:
         "Device and versions": list(dict.fromkeys(line for run in runs for line in run.environments())),
         "Code (git)": sorted({job["git"] for job in jobs} - {None}),
     }
+
+
+def leaked(indexes: Sequence[str | Path], labels: Labels) -> list[str]:
+    """Return, for each data set of whose test images some are training images of the corpus (the first of the indexes),
+    byte for byte, how many: students are distilled on them, if without their labels."""
+    corpus, *others = [_digests(path) for path in indexes]
+    found = []
+    for path, digests in zip(indexes[1:], others, strict=True):
+        tested = digests["test"]
+        if count := pc.sum(pc.is_in(tested, corpus["train"])).as_py():
+            found.append(f"{labels['dataset'][Path(path).parent.name]}: {count:,} of {len(tested):,}")
+    return found
+
+
+def _digests(index: str | Path) -> dict[str, pa.ChunkedArray]:
+    """Return the digests of the images of each split, as far as they are known."""
+    try:
+        table = pq.read_table(index, columns=["split", "digest"])
+    except (OSError, KeyError, ValueError) as error:  # pyarrow's own are ValueErrors
+        remedy = "delete it to prepare the data set again"
+        raise unreadable(index, error, "is no index of a data set", remedy) from error
+    table = table.filter(pc.not_equal(table["digest"], ""))
+    return {split: table.filter(pc.equal(table["split"], split))["digest"] for split in ("train", "test")}
 
 
 # Tables

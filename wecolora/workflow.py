@@ -166,6 +166,11 @@ class Campaign:
             return []
         return [self.score(run, dataset) for run in self.config.runs_of(artifact) for dataset in entry.datasets]
 
+    def report_indexes(self) -> list[str]:
+        """The indexes of the corpus and of the data sets that are scored."""
+        scored = {name for artifact in self.config.chosen().values() for name in artifact.datasets}
+        return [self.corpus, *(self.index(name) for name in self.config.datasets if name in scored)]
+
     def all_scores(self) -> list[str]:
         """Each score that the chosen artifacts need, once."""
         return list(dict.fromkeys(path for name in self.config.chosen() for path in self.scores_of(name)))

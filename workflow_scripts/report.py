@@ -5,8 +5,8 @@ from wecolora.recipes import ReportRecipe
 from wecolora.report import write_report
 
 
-def main(*, scores, students, config, html, recipe):
-    write_report(ReportRecipe.model_validate_json(recipe), scores, students, config, html, runtime.log.info)
+def main(*, scores, students, indexes, config, html, recipe):
+    write_report(ReportRecipe.model_validate_json(recipe), scores, students, indexes, config, html, runtime.log)
 
 
 if __name__ == "__main__":
@@ -14,6 +14,7 @@ if __name__ == "__main__":
         main(
             scores=snakemake.input.scores,
             students=snakemake.input.students,
+            indexes=snakemake.input.indexes,
             config=snakemake.input.config,
             html=snakemake.output.html,
             recipe=snakemake.params.recipe,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import logging
 import shutil
 import warnings
 from collections import Counter
@@ -14,7 +15,9 @@ from xml.etree import ElementTree
 import pytest
 
 from wecolora.claims import write_claims
+from wecolora.errors import BadInput
 from wecolora.figures import write_figure
+from wecolora.images import Index, write_index
 from wecolora.recipes import ArtifactRecipe, ClaimsRecipe, ReportArtifact, ReportRecipe
 from wecolora.report import Run, _run_curve, csv_table, write_report
 from wecolora.scores import read_scores
@@ -94,6 +97,21 @@ def write_run(root, run):
     return paths
 
 
+# Digests of the training and the test images of the corpus and of the scored data sets; "": not known.
+IMAGES = {"pool": ("abc", ""), "photos": ("d", "ef"), "tags": ("", "g")}
+
+
+def write_images(root, name, train, test):
+    """An index of images with one letter for a digest."""
+    count = len(train + test)
+    split = ["train"] * len(train) + ["test"] * len(test)
+    places = [str(number) for number in range(count)]
+    path = root / "data" / name / "index.parquet"
+    labels: list[list[int]] = [[] for _ in places]
+    write_index(Index(name, ".", [], False, places, places, [0] * count, labels, split, digests=[*train, *test]), path)
+    return path
+
+
 class Campaign:
     """A finished campaign in a folder, as its jobs leave it."""
 
@@ -102,6 +120,7 @@ class Campaign:
         self.scores = [path for run in RUNS for path in write_run(root, run)]
         self.config = root / "config.yaml"
         self.config.write_text(json.dumps(CONFIG))
+        self.indexes = [write_images(root, name, *digests) for name, digests in IMAGES.items()]
         frame = read_scores(self.scores)
         recipe = ArtifactRecipe(
             name="table1",
@@ -154,7 +173,8 @@ class Campaign:
     def page(self, name="report.html", scores=None, students=(), **changes):
         path = self.root / name
         recipe = self.recipe.model_copy(update=changes)
-        write_report(recipe, self.scores if scores is None else scores, students, self.config, path, lambda line: None)
+        scores = self.scores if scores is None else scores
+        write_report(recipe, scores, students, self.indexes, self.config, path, logging.getLogger("wecolora"))
         return Page(path.read_text(encoding="utf-8"))
 
 
@@ -490,3 +510,24 @@ def test_a_student_without_a_score_is_listed_with_its_signs(campaign, tmp_path):
     assert 'id="run-sup-weco_kd_r2_a1_s0"' in page.html
     assert "its rank is 2" in page.html and "no student collapsed" not in page.html
     assert "runs/sup/weco_kd_r2_a1_s0/student.safetensors" in page.html
+
+
+def test_test_images_that_students_were_distilled_on_are_told(tmp_path, caplog):
+    campaign = Campaign(tmp_path)
+    assert "distilled on" not in str(campaign.page().elements) and caplog.text == ""
+    campaign.indexes = [
+        write_images(tmp_path / "more", "pool", ["a", "b", ""], []),
+        write_images(tmp_path / "more", "photos", ["a"], ["b", "c", "a", ""]),
+        write_images(tmp_path / "more", "tags", ["b"], ["", "d"]),
+    ]
+    page = campaign.page("leaks.html")
+    assert "WARNING: test images are among the corpus's: Photos <&>: 2 of 3." in caplog.text
+    assert len(caplog.records) == 1
+    assert any("Photos <&>: 2 of 3" in str(element) for element in page.elements)
+
+
+def test_an_index_that_is_none_is_named(tmp_path):
+    campaign = Campaign(tmp_path)
+    campaign.indexes[1].write_bytes(b"hello")
+    with pytest.raises(BadInput, match=r"photos/index\.parquet: is no index of a data set"):
+        campaign.page()
