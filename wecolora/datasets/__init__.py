@@ -74,9 +74,11 @@ def prepare(
                 f"{some(list(unreadable), 10)}; replace them, or leave them out "
                 f"(datasets.{name}.skip_unreadable: true)."
             )
+    left_out = [entry for entry, about in zip(listed.entries, seen, strict=True) if about.problem]
+    if left_out:
         kept = [(entry, about) for entry, about in zip(listed.entries, seen, strict=True) if not about.problem]
         listed.entries, seen = [entry for entry, _ in kept], [about for _, about in kept]
-    _refuse_empty(name, listed)
+    _refuse_empty(name, listed, left_out, getattr(data, "test_share", None))
     grey_range = getattr(data, "grey_range", None)
     refuse_unknown(name, listed.entries, seen, grey_range)
     found = _report(name, data.source, listed, seen, unreadable) | values_of(seen, grey_range)
@@ -151,22 +153,34 @@ def _refuse_unprobeable(name: str, listed: Listing) -> None:
         raise BadInput(f"data set {name}: is to be probed, and has {lacks} ({listed.root}).")
 
 
-def _refuse_empty(name: str, listed: Listing) -> None:
-    splits = {entry.split for entry in listed.entries}
+def _refuse_empty(name: str, listed: Listing, left_out: Sequence[Entry], test_share: float | None) -> None:
+    """BadInput where a split or a class has no images, once those are ``left_out`` that cannot be read."""
+    splits, unreadable = {entry.split for entry in listed.entries}, Counter(entry.split for entry in left_out)
     for split in listed.splits:
         if split not in splits:
-            raise BadInput(f"data set {name}: has no {SPLITS[split]} images in {listed.root}; put some there.")
+            remedy = "put some there"
+            if count := unreadable[split]:
+                remedy = f"all {count} of them cannot be read: the log says why; replace them"
+            elif test_share is not None:
+                remedy = f"it has too few for datasets.{name}.test_share to leave one; add some, or take that key out"
+            raise BadInput(f"data set {name}: has no {SPLITS[split]} images in {listed.root}; {remedy}.")
     trained = {label for entry in listed.entries if entry.split == "train" for label in entry.labels}
-    if without := [label for number, label in enumerate(listed.classes) if number not in trained]:
+    if without := [number for number in range(len(listed.classes)) if number not in trained]:
+        lost = Counter(label for entry in left_out if entry.split == "train" for label in entry.labels)
+        told = [_with_files(listed, listed.classes[number], lost[number]) for number in without[:3]]
+        remedy = "add some, or take these classes out"
+        if test_share is not None and listed.multilabel:
+            remedy += f", or take another datasets.{name}.split_seed or a smaller test_share"
         raise BadInput(
             f"data set {name}: has no training images of {len(without)} of its {len(listed.classes)} classes "
-            f"({some([_with_files(listed, label) for label in without[:3]], of=len(without))}) in {listed.root}; add "
-            "some, or take these classes out."
+            f"({some(told, of=len(without))}) in {listed.root}; {remedy}."
         )
 
 
-def _with_files(listed: Listing, label: str) -> str:
+def _with_files(listed: Listing, label: str, unreadable: int) -> str:
     """A class without training images, and which files its folder has instead."""
+    if unreadable:
+        return f"{label}: {unreadable} that cannot be read"
     besides = Besides()
     above = listed.root / (listed.class_folders or "")
     for name in folders_in(above) if listed.class_folders is not None else ():
