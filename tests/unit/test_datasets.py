@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -315,6 +316,17 @@ def test_splits_of_longer_names_are_not_divided_as_classes(tmp_path, folders, wh
         prepared(tmp_path / "pictures", tmp_path, test_share=0.5)
 
 
+@pytest.mark.parametrize(
+    ("folders", "told"), [(["cars_train", "cars_test"], True), (["train2017", "val2017"], True), (["Train"], False)]
+)
+def test_splits_of_longer_names_that_are_all_learned_from_are_told(tmp_path, folders, told):
+    put(tmp_path / "pictures", *(f"{folder}/1.png" for folder in folders))
+    assert prepared(tmp_path / "pictures", tmp_path).split == ["train"] * len(folders)
+    first, *second = sorted(folders)
+    said = f"{first}/ and {''.join(second)}/ look like splits, and all their images are to be learned from."
+    assert (said in report(tmp_path)["remarks"]) == told
+
+
 def test_names_with_a_word_of_splits_may_be_classes(tmp_path, caplog):
     folders = ["bullet_train", "steam_train", "test_tube", "contest", "dev board"]
     put(tmp_path / "pictures", *(f"{folder}/{number}.png" for folder in folders for number in range(2)))
@@ -366,24 +378,29 @@ def test_what_lacks_because_it_cannot_be_read_is_told_so(tmp_path, broken, says)
         prepared(tmp_path / "pictures", tmp_path, skip_unreadable=True)
 
 
-def test_folders_nested_deeper_than_pythons_calls_are_read(tmp_path):
+@pytest.fixture
+def deep(tmp_path):
+    """A folder of nested folders, deeper than Python's calls may be, and their number."""
     depth = sys.getrecursionlimit() + 100
     put(tmp_path / "pictures", "a.png")
     here = os.open(tmp_path / "pictures", os.O_RDONLY)
-    try:
-        for _ in range(depth):
-            os.mkdir("d", dir_fd=here)
-            below = os.open("d", os.O_RDONLY, dir_fd=here)
-            os.close(here)
-            here = below
-        with open("b.png", "wb", opener=lambda name, flags: os.open(name, flags, dir_fd=here)) as file:
-            file.write((tmp_path / "pictures" / "a.png").read_bytes())
-    finally:
-        os.close(here)
-    before = folder_state.__wrapped__(str(tmp_path / "pictures"))
-    assert prepared(tmp_path / "pictures", tmp_path).ids == ["a.png", "d/" * depth + "b.png"]
-    (tmp_path / "pictures" / ("d/" * depth) / "c.txt").write_text("new")
-    assert folder_state.__wrapped__(str(tmp_path / "pictures")) != before
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        above, here = here, os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(above)
+    os.close(here)
+    yield tmp_path / "pictures", depth
+    # Python's own rmtree, by which pytest tidies up, would end here.
+    subprocess.run(["rm", "-rf", tmp_path / "pictures" / "d"], check=True)
+
+
+def test_folders_nested_deeper_than_pythons_calls_are_read(tmp_path, deep):
+    root, depth = deep
+    (root / ("d/" * depth) / "b.png").write_bytes((root / "a.png").read_bytes())
+    before = folder_state.__wrapped__(str(root))
+    assert prepared(root, tmp_path).ids == ["a.png", "d/" * depth + "b.png"]
+    (root / ("d/" * depth) / "c.txt").write_text("new")
+    assert folder_state.__wrapped__(str(root)) != before
 
 
 def test_a_root_too_high_is_refused_before_its_one_folder_becomes_the_class(tmp_path):

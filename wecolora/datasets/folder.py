@@ -50,6 +50,8 @@ def listing(name: str, data: Folder) -> Listing:
         listed = _parted(name, root, paths, parts)
     else:
         listed = Listing(root, [], [Entry(path, path, (), "train") for path in paths], splits=("train",))
+        if len(alike := _like_splits(folders_in(root))) > 1:
+            listed.remarks = [f"{_folders(alike)} look like splits, and all their images are to be learned from."]
     listed.besides = besides
     return listed
 
