@@ -163,7 +163,17 @@ def test_divided_at_random(tmp_path):
     assert prepared(tmp_path, test_share=0.2, separator="|").split.count("test") == 3
 
 
-EVIL = ["/etc/passwd", "../secret.png", "a/../../secret.png", "..", ".", "link.png", "linked/secret.png", "a\0.png"]
+EVIL = ,]
+    "/etc/passwd",
+    "/etc\0/../passwd",
+    "../secret.png",
+    "a/../../secret.png",
+    "..",
+    ".",
+    "link.png",
+    "linked/secret.png",
+    "a\0.png",
+]
 
 
 @pytest.mark.parametrize("table", ["labels.csv", "labels.parquet"])
@@ -419,6 +429,7 @@ def test_every_table_that_pandas_writes_is_read_as_by_pandas(tmp_path, suffix, d
         ('"path";"lable"\n"1.png";"a"\n', "has no column 'label'; did you mean 'lable'?"),
         ('"file";"class"\n"1.png";"a"\n', "has no column 'path'; it has: file, class."),
         ('path,"lab"el\n1.png,a\n', "line 1: cannot be read as a row"),
+        ('path,"lab;x"el\n1.png,a\n', "line 1: cannot be read as a row"),
         ("# made by hand\npath,label\n1.png,a\n", "line 1 begins with #, where the header has to stand"),
         ("\n#path,label\n1.png,a\n", "line 2 begins with #, where the header has to stand"),
         ('"path","label"\n"1","1.png","a"\n', "line 2 has 3 columns, where the header has 2; name the rows' names"),

@@ -107,12 +107,13 @@ def _delimiter(table: Path, wanted: list[str]) -> str:
             headers[delimiter] = {column.strip() for column in _header(rows_of(table, delimiter)).cells}
         except BadInput as error:
             problem = error if delimiter == own else problem
-    if problem and all(len(header) < 2 for header in headers.values()):
-        raise problem
-    best = max(
-        headers,
-        key=lambda one: (len(headers[one] & set(wanted)), len(headers[one]) if problem else 0),
-    )
+    found = {one: len(header & set(wanted)) for one, header in headers.items()}
+    if problem and not any(found.values()):
+        # Another delimiter's header may have other names; but it is none if it leaves the suffix's in its cells.
+        headers = {one: cells for one, cells in headers.items() if len(cells) > 1 and own not in "".join(cells)}
+        if not headers:
+            raise problem
+    best = max(headers, key=lambda one: found[one])
     if best != own and headers[best] >= set(wanted):
         log.info("%s: its columns are divided by %r, and are read so.", table, best)
     return best

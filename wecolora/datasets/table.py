@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
@@ -91,11 +92,12 @@ def _paths(root: Path, as_told: Path, columns: Columns, column: str) -> list[str
 def _below(path: str, *roots: Path) -> str:
     """An absolute path below the root as the path from there; any other as it is."""
     if os.path.isabs(path):
-        # As it is written, and else as the system reads it.
-        for plain in (Path(path), Path(os.path.realpath(os.path.dirname(path)), os.path.basename(path))):
-            for root in roots:
-                if plain.is_relative_to(root):
-                    return str(plain.relative_to(root))
+        readings = [Path(path)]
+        if ".." in readings[0].parts and "\0" not in path:  # as the system reads it
+            readings.append(Path(os.path.realpath(readings[0].parent), readings[0].name))
+        for plain, root in itertools.product(readings, roots):
+            if plain.is_relative_to(root):
+                return str(plain.relative_to(root))
     return path
 
 
@@ -145,7 +147,8 @@ def _splits(table: Path, paths: list[str], given: list[str], column: str) -> lis
             f"{table}: column {column!r} has to say train or test (or {', '.join(HELD_OUT[1:])}), and does not for "
             f"{len(wrong)} images ({some(wrong)})."
         )
-    held_out = [value for value in HELD_OUT if value in set(given)]
+    found = set(given)
+    held_out = [value for value in HELD_OUT if value in found]
     if len(held_out) > 1:
         raise BadInput(
             f"{table}: column {column!r} says both {' and '.join(held_out)}; keep the rows of train and one of them."
