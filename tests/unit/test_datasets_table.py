@@ -163,7 +163,7 @@ def test_divided_at_random(tmp_path):
     assert prepared(tmp_path, test_share=0.2, separator="|").split.count("test") == 3
 
 
-EVIL = ,]
+EVIL = [
     "/etc/passwd",
     "/etc\0/../passwd",
     "../secret.png",
