@@ -201,20 +201,26 @@ def test_some_of_imagenets_classes_are_unpacked(tmp_path):
     assert prepared(tmp_path, "imagenet") == index and report(tmp_path)["left_out"] == {}
 
 
-def test_imagenets_tar_beside_folders_of_some_classes_is_named(tmp_path):
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_imagenets_tar_beside_folders_of_some_classes_is_named(tmp_path, part):
+    tar = f"ILSVRC2012_img_{part}.tar"
     layouts.imagenet_folders(tmp_path / "data")
     layouts.imagenet_tars(tmp_path / "tars")
-    shutil.move(tmp_path / "tars" / "ILSVRC2012_img_train.tar", tmp_path / "data")
+    shutil.move(tmp_path / "tars" / tar, tmp_path / "data")
     whole = prepared(tmp_path, "imagenet")
-    assert "ILSVRC2012_img_train.tar" not in whole.paths
+    assert tar not in whole.paths
     shutil.rmtree(tmp_path / "out")
-    gone = sorted((tmp_path / "data" / "train").iterdir())[1]
+    gone = sorted((tmp_path / "data" / part).iterdir())[1]
     shutil.rmtree(gone)
     said = refusal(tmp_path, "imagenet")
-    assert f"train/ has images of 2 classes, and of 1 others ({gone.name}) that have test images it has none" in said
-    assert "ILSVRC2012_img_train.tar is not read beside it: unpack the others there, or move train/ away." in said
-    (tmp_path / "data" / "ILSVRC2012_img_train.tar").unlink()
-    assert f"no training images of 1 of its 3 classes ({gone.name})" in refusal(tmp_path, "imagenet")
+    assert f"{part}/ has images of 2 classes, and none of 1 others ({gone.name}); {tar} is not read beside it" in said
+    assert f"unpack the others there, or move {part}/ away." in said
+    (tmp_path / "data" / tar).unlink()
+    if part == "train":
+        assert f"no training images of 1 of its 3 classes ({gone.name})" in refusal(tmp_path, "imagenet")
+    else:
+        prepared(tmp_path, "imagenet")
+        assert f"1 of 3 classes have no test images: {gone.name}." in report(tmp_path)["remarks"]
 
 
 def tar_with(path, name, kind=tarfile.REGTYPE, content=b"x" * 600, link=""):

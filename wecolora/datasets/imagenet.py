@@ -30,12 +30,8 @@ def listing(name: str, data: ImageNet) -> Listing:
     ``val/<wnid>/``, or, with the devkit, from the official tar or a flat ``val/``. Classes are the sorted WNIDs."""
     root, besides = root_of(name, data, WHERE), Besides()
     train, val = _train(root, besides), _val(root, besides)
-    if (lacking := [wnid for wnid in sorted(val) if not train.get(wnid)]) and _is_beside_folders(root, train):
-        raise BadInput(
-            f"{root}: train/ has images of {sum(map(bool, train.values()))} classes, and of {len(lacking)} others "
-            f"({some(lacking)}) that have test images it has none; {TRAIN} is not read beside it: unpack the others "
-            "there, or move train/ away."
-        )
+    _refuse_halves(root, "train", TRAIN, train, val)
+    _refuse_halves(root, "val", VAL, val, train)
     classes = sorted({*train, *val})
     entries = [
         Entry(f"{folder}/{wnid}/{file}", path, (number,), split, offset, size)
@@ -67,9 +63,14 @@ def _train(root: Path, besides: Besides) -> Found:
     return found
 
 
-def _is_beside_folders(root: Path, train: Found) -> bool:
-    """Whether the official tar lies beside training images that are not read from it."""
-    return (root / TRAIN).is_file() and all(path != TRAIN for images in train.values() for _, path, _, _ in images)
+def _refuse_halves(root: Path, part: str, tar: str, found: Found, others: Found) -> None:
+    """BadInput where a part's folders lack classes that the other part has, and its official tar lies unread beside."""
+    lacking = [wnid for wnid in sorted(others) if others[wnid] and not found.get(wnid)]
+    if lacking and (root / tar).is_file() and all(path != tar for images in found.values() for _, path, _, _ in images):
+        raise BadInput(
+            f"{root}: {part}/ has images of {sum(map(bool, found.values()))} classes, and none of {len(lacking)} "
+            f"others ({some(lacking)}); {tar} is not read beside it: unpack the others there, or move {part}/ away."
+        )
 
 
 def _val(root: Path, besides: Besides) -> Found:
