@@ -725,6 +725,58 @@ ROWS += [
      ["data set pictures", "no test image has a label", "take another"]),
 ]  # fmt: skip
 
+# Tables and folders of people's own, as other programs write them
+RARE = "".join(f"train/cat/{number}.png,a{'|rare' * (number == 4)}\n" for number in range(6))
+ROWS += [
+    ("labels as a list of Python", NEW, tabled(f"{TWO}\"['b', 'c']\"\n", separator=","),
+     ["list.csv: line 3", "\"['b', 'c']\"", "divide them by ','", "Parquet"]),
+    ("labels as a Parquet list that nothing divides", NEW,
+     both(tabled("", "list.parquet"),
+          lambda place: pq.write_table(pa.table({"path": [CAT], "label": [["a", "b"]]}),
+                                       place.path("pictures/list.parquet"))),
+     ["list.parquet", "column of lists", "`separator` to be set"]),
+    ("quoted columns of other names, divided by ;", NEW, tabled(f'"path";"labels"\n"{CAT}";"a"\n'),
+     ["list.csv", "no column 'label'", "did you mean 'labels'"]),
+    ("a comment above the header", NEW, tabled(f"# by hand\n{TWO}b\n"), ["list.csv: line 1", "#", "take out"]),
+    ("a header without the rows' names", NEW, tabled(f'"path","label"\n"1","{CAT}","a"\n'),
+     ["list.csv: line 2", "R leaves out", "name the rows' names"]),
+    ("a note of several lines that may be rows", NEW, tabled(f'path,label,note\n{CAT},a,"1, 2, 3\n4, 5, 6"\n'),
+     ["list.csv: line 2", "save the table as Parquet"]),
+    ("an image named as an array", NEW,
+     both(tabled("path,label\n1.npy,a\n"), copies(f"pictures/{CAT}", "pictures/1.npy")),
+     ["list.csv", "'1.npy'", "rename it"]),
+    ("a path that climbs out of a link", NEW,
+     both(tabled("path,label\nlink/../cat/0.png,a\n"),
+          lambda place: place.path("pictures/link").symlink_to(place.path("pictures/train/dog"))),
+     ["list.csv", "'link/../cat/0.png'", "without `..`"]),
+    ("an image in a hidden folder", NEW,
+     both(tabled("path,label\n.new/0.png,a\n"),
+          lambda place: shutil.copytree(place.path("pictures/train/cat"), place.path("pictures/.new"))),
+     ["list.csv", ".new/0.png", "other names"]),
+    ("a rare label that chance takes for tests", NEW,
+     tabled(f"path,label\n{RARE}", separator="|", test_share=0.99), ["(rare)", "split_seed", "smaller test_share"]),
+    ("splits of longer names divided as classes", NEW,
+     official("folder", Path.mkdir, writes("new/cars_train/1.png", "x"), writes("new/cars_test/1.png", "x"),
+              test_share=0.5),
+     ["cars_test/ and cars_train/", "datasets.new.test_share", "take that key out"]),
+    ("classes of one image divided", NEW,
+     official("folder", Path.mkdir, writes("new/a/1.png", "x"), copies(f"pictures/{CAT}", "new/a/1.png"),
+              lambda place: shutil.copytree("new/a", "new/b"), test_share=0.5),
+     ["no test images", "datasets.new.test_share", "add some"]),
+    ("no test image that can be read", "prepare pictures",
+     both(sets("datasets.pictures.skip_unreadable", True),
+          lambda place: [path.write_bytes(b"") for path in place.path("pictures/test").rglob("*.png")]),
+     ["no test images", "cannot be read", "replace them"]),
+    ("no image of a class that can be read", "prepare pictures",
+     both(sets("datasets.pictures.skip_unreadable", True),
+          lambda place: [path.write_bytes(b"") for path in place.path("pictures/train/owl").iterdir()]),
+     ["owl: ", "that cannot be read", "add some"]),
+    ("ImageNet's tar beside folders of some classes", NEW,
+     official("imagenet", layouts.imagenet_folders, writes("new/ILSVRC2012_img_train.tar", "x"),
+              removes(f"new/train/{layouts.WNIDS[0]}")),
+     [layouts.WNIDS[0], "ILSVRC2012_img_train.tar is not read", "unpack the others"]),
+]  # fmt: skip
+
 # Pixels
 
 

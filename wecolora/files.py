@@ -168,28 +168,41 @@ def files_below(root: str | Path, skipped: Counter[str] | None = None) -> Iterat
     """(path from the root, entry) of every file below a folder, through links, in the same order everywhere.
 
     Hidden files and folders are left out, and FOREIGN ones: programs leave their own there (``._1.jpg``, ``@eaDir``).
-    ``skipped`` counts these folders by name, and as "hidden files" and "broken links" what else is no file to read.
+    ``skipped`` counts these folders by name, and as "hidden files", "broken links" and "pipes, sockets and devices"
+    what else is no file to read.
     """
-    for path, entry in _below(str(root), "", (), Counter() if skipped is None else skipped):
+    for path, entry in _below(str(root), Counter() if skipped is None else skipped):
         if not path.endswith("/"):
             yield path, entry
 
 
-def _below(
-    folder: str, prefix: str, above: tuple[str, ...], skipped: Counter[str]
-) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _below(root: str, skipped: Counter[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """As files_below, and the folders too, whose paths end in a slash."""
-    for entry in entries_of(folder, skipped):
-        if entry.is_dir():
+    # A stack, for folders may be nested deeper than Python's calls: each folder that is open, its path from the root,
+    # and what is left of it.
+    opened = [(root, "", iter(entries_of(root, skipped)))]
+    while opened:
+        _, prefix, entries = opened[-1]
+        entry = next(entries, None)
+        if entry is None:
+            opened.pop()
+        elif entry.is_dir():
             # Only a link can lead back to a folder above, and then for ever.
             real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-            if real not in (*above, folder):
+            if all(real != folder for folder, _, _ in opened):
                 yield f"{prefix}{entry.name}/", entry
-                yield from _below(real, f"{prefix}{entry.name}/", (*above, folder), skipped)
+                opened.append((real, f"{prefix}{entry.name}/", iter(entries_of(real, skipped))))
         elif entry.is_file():
             yield f"{prefix}{entry.name}", entry
+        elif os.path.exists(entry.path):
+            skipped["pipes, sockets and devices"] += 1
         else:
             skipped["broken links"] += 1
+
+
+def is_left_out(name: str) -> bool:
+    """Whether files_below leaves out what has this name."""
+    return name.startswith(".") or name.lower() in FOREIGN
 
 
 def entries_of(folder: str | Path, skipped: Counter[str] | None = None) -> list[os.DirEntry[str]]:
@@ -197,7 +210,7 @@ def entries_of(folder: str | Path, skipped: Counter[str] | None = None) -> list[
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not entry.name.startswith(".") and entry.name.lower() not in FOREIGN:
+            if not is_left_out(entry.name):
                 found.append(entry)
             elif skipped is not None:
                 skipped[entry.name if entry.is_dir(follow_symlinks=False) else "hidden files"] += 1
@@ -224,7 +237,7 @@ def folder_state(root: str, depth: int | None = None) -> str:
 
 
 def _all_files(root: str) -> Iterator[str]:
-    for path, entry in _below(root, "", (), Counter()):
+    for path, entry in _below(root, Counter()):
         if path.endswith("/"):  # an empty one may be a class; its time changes with what is skipped, too
             yield f"{path}\n"
             continue

@@ -6,6 +6,8 @@ import errno
 import json
 import logging
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from PIL import Image
 from wecolora.bundled import BUNDLED
 from wecolora.datasets import SOURCES, prepare
 from wecolora.errors import BadInput
+from wecolora.files import folder_state
 from wecolora.images import read_index
 from wecolora.recipes import Bundled, Folder
 
@@ -298,6 +301,108 @@ def test_splits_are_not_divided_as_classes(tmp_path, names, which):
         prepared(tmp_path / "pictures", tmp_path, test_share=0.5)
 
 
+@pytest.mark.parametrize(
+    ("folders", "which"),
+    [
+        (["cars_train", "cars_test"], "cars_test/ and cars_train/"),
+        (["split_train", "split_val", "split_test"], "split_test/, split_train/ and split_val/"),
+        (["train2017", "val2017"], "train2017/ and val2017/"),
+        (["a", "my Training set", "my Dev set"], "my Dev set/ and my Training set/"),
+    ],
+)
+def test_splits_of_longer_names_are_not_divided_as_classes(tmp_path, folders, which):
+    put(tmp_path / "pictures", *(f"{folder}/{number}.png" for folder in folders for number in range(2)))
+    with pytest.raises(BadInput, match=f"{which} there look like splits .*take that key out"):
+        prepared(tmp_path / "pictures", tmp_path, test_share=0.5)
+
+
+@pytest.mark.parametrize(
+    ("folders", "told"), [(["cars_train", "cars_test"], True), (["train2017", "val2017"], True), (["Train"], False)]
+)
+def test_splits_of_longer_names_that_are_all_learned_from_are_told(tmp_path, folders, told):
+    put(tmp_path / "pictures", *(f"{folder}/1.png" for folder in folders))
+    assert prepared(tmp_path / "pictures", tmp_path).split == ["train"] * len(folders)
+    first, *second = sorted(folders)
+    said = f"{first}/ and {''.join(second)}/ look like splits, and all their images are to be learned from."
+    assert (said in report(tmp_path)["remarks"]) == told
+
+
+def test_names_with_a_word_of_splits_may_be_classes(tmp_path, caplog):
+    folders = ["bullet_train", "steam_train", "test_tube", "contest", "dev board"]
+    put(tmp_path / "pictures", *(f"{folder}/{number}.png" for folder in folders for number in range(2)))
+    assert prepared(tmp_path / "pictures", tmp_path, test_share=0.5).classes == sorted(folders)
+    assert "as splits do" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["fold1/a", "fold1/b", "fold2/a", "fold2/b", "fold2/c", "other/d"], True),
+        (["cat/a", "cat/b", "dog/a", "dog/c"], False),
+        (["cat/a", "cat/b", "dog/c", "dog/d"], False),
+    ],
+)
+def test_classes_with_the_same_folders_in_them_are_told(tmp_path, caplog, names, told):
+    put(tmp_path / "pictures", *(f"{name}/{number}.png" for name in names for number in range(2)))
+    prepared(tmp_path / "pictures", tmp_path, test_share=0.5)
+    said = "fold1/ and fold2/ are taken for classes, and hold folders of the same names, as splits do"
+    assert (said in caplog.text) == told and ("as splits do" in caplog.text) == told
+
+
+@pytest.mark.parametrize("share", [0.4, 0.5, 0.99])
+def test_the_only_image_of_a_class_is_learned_from(tmp_path, share):
+    put(tmp_path / "pictures", "a/1.png", "a/2.png", "b/1.png")
+    index = prepared(tmp_path / "pictures", tmp_path, test_share=share)
+    assert [index.split[row] for row, name in enumerate(index.ids) if name == "b/1.png"] == ["train"]
+    assert index.split.count("test") == 1
+
+
+def test_classes_of_one_image_leave_none_to_test(tmp_path):
+    put(tmp_path / "pictures", "a/1.png", "b/1.png")
+    with pytest.raises(BadInput, match=r"no test images in .*too few for datasets\.mine\.test_share to leave one; add"):
+        prepared(tmp_path / "pictures", tmp_path, test_share=0.5)
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        (["test/cat/1.png", "test/dog/1.webp"], "has no test images in .*all 2 of them cannot be read"),
+        (["train/ant/1.tif"], r"no training images of 1 of its 3 classes \(ant: 1 that cannot be read\)"),
+    ],
+)
+def test_what_lacks_because_it_cannot_be_read_is_told_so(tmp_path, broken, says):
+    put(tmp_path / "pictures", *LABELLED)
+    for name in broken:
+        (tmp_path / "pictures" / name).write_bytes(b"")
+    with pytest.raises(BadInput, match=says):
+        prepared(tmp_path / "pictures", tmp_path, skip_unreadable=True)
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A folder of nested folders, deeper than Python's calls may be, and their number."""
+    depth = sys.getrecursionlimit() + 100
+    put(tmp_path / "pictures", "a.png")
+    here = os.open(tmp_path / "pictures", os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        above, here = here, os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(above)
+    os.close(here)
+    yield tmp_path / "pictures", depth
+    # Python's own rmtree, by which pytest tidies up, would end here.
+    subprocess.run(["rm", "-rf", tmp_path / "pictures" / "d"], check=True)
+
+
+def test_folders_nested_deeper_than_pythons_calls_are_read(tmp_path, deep):
+    root, depth = deep
+    (root / ("d/" * depth) / "b.png").write_bytes((root / "a.png").read_bytes())
+    before = folder_state.__wrapped__(str(root))
+    assert prepared(root, tmp_path).ids == ["a.png", "d/" * depth + "b.png"]
+    (root / ("d/" * depth) / "c.txt").write_text("new")
+    assert folder_state.__wrapped__(str(root)) != before
+
+
 def test_a_root_too_high_is_refused_before_its_one_folder_becomes_the_class(tmp_path):
     put(tmp_path / "pictures", "photos/train/a/1.png", "photos/val/a/1.png")
     with pytest.raises(BadInput, match=f"set datasets.mine.root to {tmp_path}/pictures/photos"):
@@ -348,6 +453,16 @@ def test_a_root_of_other_files_says_which(tmp_path):
         BadInput, match=r"no image files \(.*\.pgm.*\) below the root of data set mine \(it has 1 .heic\)"
     ):
         prepared(tmp_path / "pictures", tmp_path)
+
+
+def test_a_pipe_is_no_broken_link(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    put(tmp_path / "pictures", *LABELLED)
+    os.mkfifo(tmp_path / "pictures" / "train" / "cat" / "9.png")
+    (tmp_path / "pictures" / "train" / "cat" / "10.png").symlink_to(tmp_path / "pictures" / "train" / "cat" / "9.png")
+    prepared(tmp_path / "pictures", tmp_path)
+    assert report(tmp_path)["skipped"] == {"pipes, sockets and devices": 2}
+    assert "lead to nothing" not in caplog.text
 
 
 @pytest.mark.parametrize("suffix", ["jfif", "jpe", "ppm", "pgm", "pbm", "pnm"])
@@ -433,8 +548,8 @@ def test_classes_that_may_not_be_meant_so_are_told(tmp_path, caplog):
     assert len(prepared(tmp_path / "pictures", tmp_path).classes) == 6
     remarks = [
         "classes are one number, spelt differently: '1.5' and '1.50'.",
-        "classes differ in case, white space or invisible characters alone: 'Cat' and 'cat'.",
-        "classes look like missing values: NaN.",
+        "classes differ in case, quotes, white space or invisible characters alone: 'Cat' and 'cat'.",
+        "classes look like missing values: NaN, none.",
         "1 of 6 classes have no test images: none.",
     ]
     assert report(tmp_path)["remarks"] == remarks

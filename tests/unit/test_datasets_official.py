@@ -182,6 +182,47 @@ def test_imagenets_folders_and_tars_mix(tmp_path):
     assert set(index.paths) == {name for name in index.ids if name.startswith("train")} | {"ILSVRC2012_img_val.tar"}
 
 
+def test_some_of_imagenets_classes_are_unpacked(tmp_path):
+    """A folder of images is taken before the tar of its class; an empty one is not."""
+    layouts.imagenet_folders(tmp_path / "folders")
+    layouts.imagenet_inner_tars(tmp_path / "data")
+    train = tmp_path / "data" / "train"
+    unpacked, empty, packed = sorted(path.stem for path in train.iterdir())
+    shutil.copytree(tmp_path / "folders" / "train" / unpacked, train / unpacked)
+    (train / empty).mkdir()
+    whole, index = prepared(tmp_path, "imagenet", root="folders"), prepared(tmp_path, "imagenet")
+    assert (index.ids, index.labels, index.digests) == (whole.ids, whole.labels, whole.digests)
+    paths = {path for path, name in zip(index.paths, index.ids, strict=True) if name.startswith("train/")}
+    images = {name for name in index.ids if name.startswith(f"train/{unpacked}/")}
+    assert paths == images | {f"train/{empty}.tar", f"train/{packed}.tar"}
+    # One tar is not read, and is told.
+    assert report(tmp_path)["left_out"] == {".tar": 1}
+    (train / f"{unpacked}.tar").unlink()
+    assert prepared(tmp_path, "imagenet") == index and report(tmp_path)["left_out"] == {}
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_imagenets_tar_beside_folders_of_some_classes_is_named(tmp_path, part):
+    tar = f"ILSVRC2012_img_{part}.tar"
+    layouts.imagenet_folders(tmp_path / "data")
+    layouts.imagenet_tars(tmp_path / "tars")
+    shutil.move(tmp_path / "tars" / tar, tmp_path / "data")
+    whole = prepared(tmp_path, "imagenet")
+    assert tar not in whole.paths
+    shutil.rmtree(tmp_path / "out")
+    gone = sorted((tmp_path / "data" / part).iterdir())[1]
+    shutil.rmtree(gone)
+    said = refusal(tmp_path, "imagenet")
+    assert f"{part}/ has images of 2 classes, and none of 1 others ({gone.name}); {tar} is not read beside it" in said
+    assert f"unpack the others there, or move {part}/ away." in said
+    (tmp_path / "data" / tar).unlink()
+    if part == "train":
+        assert f"no training images of 1 of its 3 classes ({gone.name})" in refusal(tmp_path, "imagenet")
+    else:
+        prepared(tmp_path, "imagenet")
+        assert f"1 of 3 classes have no test images: {gone.name}." in report(tmp_path)["remarks"]
+
+
 def tar_with(path, name, kind=tarfile.REGTYPE, content=b"x" * 600, link=""):
     """A tar file, made by hand, with one member."""
     with tarfile.open(path, "w") as archive:
@@ -617,6 +658,15 @@ def test_resisc45_is_divided_alike_in_every_class(tmp_path, share, each):
     assert len(set(map(frozenset, numbers))) > 1
     inner = prepared(tmp_path, "resisc45", root="data/NWPU-RESISC45", train_share=share)
     assert (inner.ids, inner.split) == (index.ids, index.split)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6])
+def test_the_only_image_of_a_class_of_resisc45_is_learned_from(tmp_path, share):
+    layouts.resisc45(tmp_path / "data")
+    for image in sorted((tmp_path / "data" / "NWPU-RESISC45" / "airplane").iterdir())[1:]:
+        image.unlink()
+    index = prepared(tmp_path, "resisc45", train_share=share)
+    assert [index.split[row] for row, name in enumerate(index.ids) if name.startswith("airplane")] == ["train"]
 
 
 def test_resisc45s_published_counts_follow_the_share(tmp_path):

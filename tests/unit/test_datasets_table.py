@@ -7,6 +7,8 @@ import itertools
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -161,7 +163,17 @@ def test_divided_at_random(tmp_path):
     assert prepared(tmp_path, test_share=0.2, separator="|").split.count("test") == 3
 
 
-EVIL = ["/etc/passwd", "../secret.png", "a/../../secret.png", "..", ".", "link.png", "linked/secret.png", "a\0.png"]
+EVIL = [
+    "/etc/passwd",
+    "/etc\0/../passwd",
+    "../secret.png",
+    "a/../../secret.png",
+    "..",
+    ".",
+    "link.png",
+    "linked/secret.png",
+    "a\0.png",
+]
 
 
 @pytest.mark.parametrize("table", ["labels.csv", "labels.parquet"])
@@ -247,10 +259,33 @@ def test_what_is_no_table_is_refused(tmp_path, name, content, says):
     assert says in said and str(tmp_path / "root" / name) in said
 
 
-def test_a_parquet_column_of_lists_is_refused(tmp_path):
+def test_a_parquet_column_of_lists_is_refused_unless_it_is_that_of_several_labels(tmp_path):
     put(tmp_path / "root", ["1.png"])
     write(tmp_path / "root" / "labels.parquet", ["path", "label"], [("1.png", ["a", "b"])])
-    assert "table of texts and numbers" in refusal(tmp_path, table="labels.parquet")
+    said = refusal(tmp_path, table="labels.parquet")
+    assert "table of texts and numbers" in said and "`separator` to be set" in said
+    keys = {"table": "labels.parquet", "separator": "|"}
+    assert "a column of lists" in refusal(tmp_path, path="label", labels="path", **keys)
+    assert found(prepared(tmp_path, **keys)) == {"1.png": (["a", "b"], "train")}
+
+
+@pytest.mark.parametrize(
+    ("lists", "kind", "labels"),
+    [
+        ([["b|c", " a "], ["a", "a", None, ""], [], None], pa.string(), [["a", "b|c"], ["a"], [], []]),
+        ([[2, 10], [10], [], None], pa.int64(), [["2", "10"], ["10"], [], []]),
+        ([[1.0, 0.1], [0.1], [], None], pa.float32(), [["0.1", "1"], ["0.1"], [], []]),
+    ],
+)
+@pytest.mark.parametrize("listed", [pa.list_, pa.large_list])
+def test_parquet_lists_are_several_labels(tmp_path, caplog, lists, kind, labels, listed):
+    names = [f"{number}.png" for number in range(1, 5)]
+    put(tmp_path / "root", names)
+    rows = pa.table({"path": [*names, None], "label": pa.array([*lists, None], listed(kind))})
+    pq.write_table(rows, tmp_path / "root" / "labels.parquet")
+    index = prepared(tmp_path, table="labels.parquet", separator="|")
+    assert found(index) == {name: (given, "train") for name, given in zip(names, labels, strict=True)}
+    assert index.multilabel and "which divides" not in caplog.text
 
 
 # Quotes and commas
@@ -360,6 +395,61 @@ def test_another_delimiter_than_the_suffixs_is_found(tmp_path, caplog, delimiter
     assert f"labels.csv: its columns are divided by {delimiter!r}, and are read so." in caplog.text
 
 
+QUOTINGS = [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "tab"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("quoting", QUOTINGS)
+def test_every_table_that_pandas_writes_is_read_as_by_pandas(tmp_path, suffix, delimiter, quoting):
+    random = np.random.default_rng([ord(delimiter), quoting])
+    signs = list("ab9 .,;|'\"\t/\u00e9")
+    table = tmp_path / f"labels.{suffix}"
+    for _ in range(40):
+        texts = {
+            name: ["x" + "".join(random.choice(signs, random.integers(0, 8))) + "x" for _ in range(4)]
+            for name in random.permutation(["path", "label", "a note", "b; or, c|d"])
+        }
+        head = pd.DataFrame(texts).assign(number=[1, 2, 3, 4])
+        head.to_csv(table, sep=delimiter, quoting=quoting, index=bool(random.integers(2)))
+        with open(table, "r+", encoding="utf-8") as file:
+            content = file.read()
+            start = random.choice(["", f"sep={delimiter}\n", "\n\n"])
+            file.seek(0)
+            file.write(start + content)
+        expected = pd.read_csv(table, sep=delimiter, skiprows=start.count("\n"), dtype=str, keep_default_na=False)
+        read = read_columns(table, "mine", ["path", "label", "number"])
+        assert read.texts == {column: expected[column].tolist() for column in ("path", "label", "number")}
+        assert read.numbers == [start.count("\n") + number for number in (2, 3, 4, 5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('"path";"lable"\n"1.png";"a"\n', "has no column 'label'; did you mean 'lable'?"),
+        ('"file";"class"\n"1.png";"a"\n', "has no column 'path'; it has: file, class."),
+        ('path,"lab"el\n1.png,a\n', "line 1: cannot be read as a row"),
+        ('path,"lab;x"el\n1.png,a\n', "line 1: cannot be read as a row"),
+        ("# made by hand\npath,label\n1.png,a\n", "line 1 begins with #, where the header has to stand"),
+        ("\n#path,label\n1.png,a\n", "line 2 begins with #, where the header has to stand"),
+        ('"path","label"\n"1","1.png","a"\n', "line 2 has 3 columns, where the header has 2; name the rows' names"),
+        ('path,label\n1.png, "x, y"\n', "line 2 has 3 columns, where the header has 2"),
+        (
+            'path,label,note\n1.png,a,"one, two, three\nfour, five, six"\n',
+            "take out the quote, or the line breaks between, or save the table as Parquet.",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_head_is_told(tmp_path, text, says):
+    table_of(tmp_path, text)
+    assert says in refusal(tmp_path)
+
+
+def test_a_cell_may_be_as_long_as_a_mask(tmp_path):
+    table_of(tmp_path, f"path,mask,label\n1.png,{'1 2 ' * 250_000},a\n2.png,,b\n")
+    assert found(prepared(tmp_path)) == {"1.png": (["a"], "train"), "2.png": (["b"], "train")}
+
+
 def test_the_suffixs_delimiter_is_taken_where_it_serves(tmp_path, caplog):
     caplog.set_level("INFO")
     table_of(tmp_path, "path,label;x,label\n1.png,b,a;b\n")
@@ -417,6 +507,19 @@ def test_a_whole_number_and_an_accent_have_one_spelling(tmp_path, table, cells, 
     assert found(prepared(tmp_path, table=table)) == {path: ([label], "train") for path, label in expected.items()}
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_short_floats_are_the_classes_that_pandas_writes(tmp_path, kind):
+    put(tmp_path / "root", [f"{number}.png" for number in range(1, 7)])
+    values = np.array([0.1, 1 / 3, 7, 2.5, -0.2, np.nan], kind)
+    rows = pd.DataFrame({"path": [f"{number}.png" for number in range(1, 7)], "label": values})
+    rows.to_csv(tmp_path / "root" / "labels.csv", index=False)
+    pq.write_table(pa.table({"path": rows.path, "label": pa.array(values)}), tmp_path / "root" / "labels.parquet")
+    one, other = (
+        found(prepared(tmp_path, table=table, separator="|", path="path")) for table in ("labels.csv", "labels.parquet")
+    )
+    assert one == other and one["1.png"] == (["0.1"], "train")
+
+
 @pytest.mark.parametrize("values", [[1.0, 2.5, 3.0], [1e16, 1e22, -0.0], [0.1, float("inf"), 7.0]])
 def test_numbers_are_the_same_classes_in_both_kinds_of_tables(tmp_path, values):
     put(tmp_path / "root", ["1.png", "2.png", "3.png"])
@@ -441,7 +544,81 @@ def test_labels_that_may_not_be_meant_so_are_told(tmp_path, caplog):
     assert len(prepared(tmp_path).classes) == 8
     assert "mine: classes are one number, spelt differently: '1.5' and '1.50'." in caplog.text
     assert "invisible characters alone: 'Dog' and 'dog', 'a b' and 'a\\xa0b'." in caplog.text
-    assert "mine: classes look like missing values: n/a." in caplog.text
+    assert "mine: classes look like missing values: n/a, none." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("label", "other", "told"),
+    [
+        ("'cat'", "cat", "quotes, white space or invisible characters alone: \"'cat'\" and 'cat'"),
+        ("\u201ccat\u201d", "cat", "alone: 'cat' and '\u201ccat\u201d'"),
+        ('""" cat"""', "Cat", "alone: '\" cat\"' and 'Cat'"),
+        ('"1,0"', "1", "one number, spelt differently: '1' and '1,0'"),
+        ('"0,50"', "0.5", "one number, spelt differently: '0,50' and '0.5'"),
+        ("?", "cat", "missing values: ?."),
+        ("-", "cat", "missing values: -."),
+        ("Unknown", "undefined", "missing values: Unknown, undefined."),
+        ("a|b", "b|a", "several labels of an image: 'a|b', 'b|a'; `separator` divides"),
+        ("a / b", "b;a", "several labels of an image: 'a / b', 'b;a'"),
+        ("[1]", "2", "look like lists: [1]; `separator` divides"),
+    ],
+)
+def test_spellings_that_may_not_be_meant_so_are_told(tmp_path, caplog, label, other, told):
+    table_of(tmp_path, f"path,label\n1.png,{label}\n2.png,{other}\n")
+    assert len(prepared(tmp_path).classes) == 2
+    assert told in caplog.text
+
+
+@pytest.mark.parametrize(("label", "other"), [("a|b", "a"), ("a/b", "a/c"), ("5'", "5"), ("w/o", "n/o"), ("a|b", "c")])
+def test_spellings_that_are_meant_so_are_not(tmp_path, caplog, label, other):
+    table_of(tmp_path, f"path,label\n1.png,{label}\n2.png,{other}\n")
+    assert len(prepared(tmp_path).classes) == 2
+    assert "mine: classes" not in caplog.text
+
+
+def test_another_separator_among_them_is_told(tmp_path, caplog):
+    table_of(tmp_path, "path,label\n1.png,a|b\n2.png,b;a\n3.png,a\n")
+    assert prepared(tmp_path, separator="|").classes == ["a", "b", "b;a"]
+    assert "mine: classes look like several labels of an image: 'b;a'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        ("\"['cat', 'dog']\"", "['cat', 'dog']"),
+        ('"[""cat"",""dog""]"', '["cat","dog"]'),
+        ("[]", "[]"),
+        ("\"('cat', ('dog', 'owl'))\"", "('cat', ('dog', 'owl'))"),
+        ("\"{'cat'}\"", "{'cat'}"),
+    ],
+)
+def test_lists_of_python_and_json_are_no_labels(tmp_path, cell, shown):
+    table_of(tmp_path, f"path,label\n1.png,cat\n2.png,{cell}\n3.png,{cell}\n")
+    said = refusal(tmp_path, separator=",")
+    assert f"line 3 gives labels as a list of Python or JSON, {shown!r}, as do 1 other rows; divide" in said
+
+
+def test_labels_in_brackets_are_labels(tmp_path):
+    table_of(tmp_path, "path,label\n1.png,(a)|(b)\n2.png,[a] b|c\n3.png,a (b)\n")
+    assert prepared(tmp_path, separator="|").classes == ["(a)", "(b)", "[a] b", "a (b)", "c"]
+
+
+def test_a_rare_label_that_chance_takes_for_tests_is_told(tmp_path):
+    labels = "".join(f"{number}.png,{'ab'[number % 2]}{'|rare' * (number == 5)}\n" for number in range(1, 9))
+    table_of(tmp_path, f"path,label\n{labels}")
+    said = {seed: "" for seed in range(8)}
+    for seed in said:
+        try:
+            index = prepared(tmp_path, separator="|", test_share=0.5, split_seed=seed)
+        except BadInput as error:
+            said[seed] = str(error)
+        else:
+            assert index.split[index.ids.index("5.png")] == "train"
+    refused = [text for text in said.values() if text]
+    assert 0 < len(refused) < len(said)
+    assert all(
+        "1 of its 3 classes (rare)" in text and "datasets.mine.split_seed or a smaller" in text for text in refused
+    )
 
 
 def test_a_separator_that_no_cell_holds_is_told(tmp_path, caplog):
@@ -476,6 +653,47 @@ def test_an_absolute_path_beside_the_root_is_refused(tmp_path, path):
     put(tmp_path, ["root/1.png", "root2/1.png"])
     write(tmp_path / "root" / "labels.csv", ["path", "label"], [(path.format(tmp_path), "x")])
     assert "which is no path below" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("table", ["labels.csv", "labels.parquet"])
+def test_a_name_may_begin_or_end_with_a_space(tmp_path, table):
+    put(tmp_path / "root", ["1.png", " 1.png", "a /2.png ", "3.png"])
+    rows = [("1.png", "a"), (" 1.png", "b"), ("a /2.png ", "c"), ("\t3.png ", "d")]
+    write(tmp_path / "root" / table, ["path", "label"], rows)
+    expected = {path if path != "\t3.png " else "3.png": ([label], "train") for path, label in rows}
+    assert found(prepared(tmp_path, table=table)) == expected
+
+
+@pytest.mark.parametrize("start", ["", "{root}/"])
+def test_a_path_does_not_climb_out_of_a_link(tmp_path, start):
+    put(tmp_path / "root", ["a/1.png", "b/c/2.png", "b/1.png"])
+    (tmp_path / "root" / "a" / "l").symlink_to(tmp_path / "root" / "b" / "c")
+    path = f"{start.format(root=tmp_path / 'root')}a/l/../1.png"
+    write(tmp_path / "root" / "labels.csv", ["path", "label"], [(path, "x")])
+    said = refusal(tmp_path)
+    assert "a/l/../1.png', which climbs out of a link; give its path without `..`" in said
+    write(tmp_path / "root" / "labels.csv", ["path", "label"], [("a/l/2.png", "x"), ("b/c/../1.png", "y")])
+    assert prepared(tmp_path).ids == ["a/l/2.png", "b/1.png"]
+
+
+def test_an_absolute_path_that_climbs_to_the_root_is_taken_from_there(tmp_path):
+    put(tmp_path, ["root/a/1.png", "work/x.png"])
+    write(tmp_path / "root" / "labels.csv", ["path", "label"], [(f"{tmp_path}/work/../root/a/1.png", "x")])
+    assert prepared(tmp_path).ids == ["a/1.png"]
+
+
+@pytest.mark.parametrize("path", [".cache/1.png", "a/@eaDir/1.png", "__pycache__/a/1.png", ".1.png"])
+def test_images_where_no_change_is_noticed_are_refused(tmp_path, path):
+    put(tmp_path / "root", [path, "2.png"])
+    write(tmp_path / "root" / "labels.csv", ["path", "label"], [(path, "x"), ("2.png", "y")])
+    assert f"names 1 images that are hidden or lie in folders of programs ({path})" in refusal(tmp_path)
+
+
+def test_an_image_named_as_an_array_is_refused(tmp_path):
+    """An index takes such a file for an array of images."""
+    put(tmp_path / "root", ["1.npy"])
+    write(tmp_path / "root" / "labels.csv", ["path", "label"], [("1.npy", "x")])
+    assert "names the image '1.npy', whose suffix is that of arrays" in refusal(tmp_path)
 
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"

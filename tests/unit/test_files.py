@@ -220,10 +220,13 @@ def test_what_is_left_out_of_a_folder_is_counted(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     (tmp_path / "a" / "dangling").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "a" / "pipe")
     skipped = Counter()
     assert [path for path, _ in files_below(tmp_path, skipped)] == ["a/1"]
     folders = ["@eaDir", "@EADIR", "lost+found", ".git", "__pycache__"]
-    assert skipped == {**dict.fromkeys(folders, 1), "hidden files": 2, "broken links": 1}
+    assert skipped == {**dict.fromkeys(folders, 1), "hidden files": 2, "broken links": 1} | {
+        "pipes, sockets and devices": 1
+    }
 
 
 @pytest.mark.parametrize("depth", [None, 1, 3])

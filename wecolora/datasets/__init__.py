@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,22 +64,11 @@ def prepare(
         seen = examine_all(listed.root, listed.entries, threads, progress)
     else:
         seen = [_row(listed.pixels[entry.offset]) for entry in listed.entries]
-    unreadable = {entry.id: about.problem for entry, about in zip(listed.entries, seen, strict=True) if about.problem}
-    if unreadable:
-        for problem in list(unreadable.values())[:10]:
-            log.warning("WARNING: %s", problem)
-        if not getattr(data, "skip_unreadable", False):
-            raise BadInput(
-                f"data set {name}: {len(unreadable)} of {len(seen)} images cannot be read: "
-                f"{some(list(unreadable), 10)}; replace them, or leave them out "
-                f"(datasets.{name}.skip_unreadable: true)."
-            )
-        kept = [(entry, about) for entry, about in zip(listed.entries, seen, strict=True) if not about.problem]
-        listed.entries, seen = [entry for entry, _ in kept], [about for _, about in kept]
-    _refuse_empty(name, listed)
+    seen, left_out = _readable(name, listed, seen, getattr(data, "skip_unreadable", False))
+    _refuse_empty(name, listed, left_out, getattr(data, "test_share", None))
     grey_range = getattr(data, "grey_range", None)
     refuse_unknown(name, listed.entries, seen, grey_range)
-    found = _report(name, data.source, listed, seen, unreadable) | values_of(seen, grey_range)
+    found = _report(name, data.source, listed, seen, left_out) | values_of(seen, grey_range)
     _tell(name, found)
     tell_values(name, found)
     digest = xxhash.xxh3_128(b"" if grey_range is None else f"{grey_range}\n".encode())
@@ -136,6 +125,24 @@ def _row(pixels: np.ndarray) -> Seen:
     return Seen(xxhash.xxh3_128_hexdigest(np.ascontiguousarray(pixels).data), "array RGB", "")
 
 
+def _readable(name: str, listed: Listing, seen: list[Seen], skip: bool) -> tuple[list[Seen], dict[Entry, str]]:
+    """What the images are that can be read, and what is wrong with the others, which are taken out of the listing.
+    BadInput where there are such, without ``skip``."""
+    left_out = {entry: about.problem for entry, about in zip(listed.entries, seen, strict=True) if about.problem}
+    if not left_out:
+        return seen, left_out
+    for problem in list(left_out.values())[:10]:
+        log.warning("WARNING: %s", problem)
+    if not skip:
+        raise BadInput(
+            f"data set {name}: {len(left_out)} of {len(seen)} images cannot be read: "
+            f"{some([entry.id for entry in left_out], 10)}; replace them, or leave them out "
+            f"(datasets.{name}.skip_unreadable: true)."
+        )
+    listed.entries = [entry for entry in listed.entries if entry not in left_out]
+    return [about for about in seen if not about.problem], left_out
+
+
 def _refuse_unprobeable(name: str, listed: Listing) -> None:
     """Before any image is read: a probe would find out after all students are trained."""
     lacks = ""
@@ -151,22 +158,34 @@ def _refuse_unprobeable(name: str, listed: Listing) -> None:
         raise BadInput(f"data set {name}: is to be probed, and has {lacks} ({listed.root}).")
 
 
-def _refuse_empty(name: str, listed: Listing) -> None:
-    splits = {entry.split for entry in listed.entries}
+def _refuse_empty(name: str, listed: Listing, left_out: Iterable[Entry], test_share: float | None) -> None:
+    """BadInput where a split or a class has no images, once those are ``left_out`` that cannot be read."""
+    splits, unreadable = {entry.split for entry in listed.entries}, Counter(entry.split for entry in left_out)
     for split in listed.splits:
         if split not in splits:
-            raise BadInput(f"data set {name}: has no {SPLITS[split]} images in {listed.root}; put some there.")
+            remedy = "put some there"
+            if count := unreadable[split]:
+                remedy = f"all {count} of them cannot be read: the log says why; replace them"
+            elif test_share is not None:
+                remedy = f"it has too few for datasets.{name}.test_share to leave one; add some, or take that key out"
+            raise BadInput(f"data set {name}: has no {SPLITS[split]} images in {listed.root}; {remedy}.")
     trained = {label for entry in listed.entries if entry.split == "train" for label in entry.labels}
-    if without := [label for number, label in enumerate(listed.classes) if number not in trained]:
+    if without := [number for number in range(len(listed.classes)) if number not in trained]:
+        lost = Counter(label for entry in left_out if entry.split == "train" for label in entry.labels)
+        told = [_with_files(listed, listed.classes[number], lost[number]) for number in without[:3]]
+        remedy = "add some, or take these classes out"
+        if test_share is not None and listed.multilabel:
+            remedy += f", or take another datasets.{name}.split_seed or a smaller test_share"
         raise BadInput(
             f"data set {name}: has no training images of {len(without)} of its {len(listed.classes)} classes "
-            f"({some([_with_files(listed, label) for label in without[:3]], of=len(without))}) in {listed.root}; add "
-            "some, or take these classes out."
+            f"({some(told, of=len(without))}) in {listed.root}; {remedy}."
         )
 
 
-def _with_files(listed: Listing, label: str) -> str:
+def _with_files(listed: Listing, label: str, unreadable: int) -> str:
     """A class without training images, and which files its folder has instead."""
+    if unreadable:
+        return f"{label}: {unreadable} that cannot be read"
     besides = Besides()
     above = listed.root / (listed.class_folders or "")
     for name in folders_in(above) if listed.class_folders is not None else ():
@@ -188,11 +207,12 @@ def _remarks(listed: Listing) -> list[str]:
 
 
 def _report(
-    name: str, source: str, listed: Listing, seen: Sequence[Seen], unreadable: dict[str, str]
+    name: str, source: str, listed: Listing, seen: Sequence[Seen], left_out: dict[Entry, str]
 ) -> dict[str, Any]:
     counts = Counter(entry.split for entry in listed.entries)
     images = {"train": counts["train"], "test": counts["test"], "classes": len(listed.classes)}
     pairs = _in_both(listed.entries, seen)
+    problems = {entry.id: problem for entry, problem in left_out.items()}
     by_split: dict[str, list[str]] = {split: [] for split in SPLITS}
     for entry, about in zip(listed.entries, seen, strict=True):
         by_split[entry.split].append(about.digest)
@@ -204,7 +224,7 @@ def _report(
         "agrees": images == listed.published if listed.published else None,
         "kinds": dict(Counter(about.kind for about in seen)),
         "absent": {"count": len(listed.absent), "images": listed.absent[:NAMED]},
-        "unreadable": {"count": len(unreadable), "images": unreadable},
+        "unreadable": {"count": len(problems), "images": problems},
         "repeated": {split: len(digests) - len(set(digests)) for split, digests in by_split.items()},
         "in_train_and_test": {"count": len(pairs), "pairs": pairs[:NAMED]},
         "left_out": dict(listed.besides.files.most_common(NAMED)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -48,6 +50,8 @@ def listing(name: str, data: Folder) -> Listing:
         listed = _parted(name, root, paths, parts)
     else:
         listed = Listing(root, [], [Entry(path, path, (), "train") for path in paths], splits=("train",))
+        if len(alike := _like_splits(folders_in(root))) > 1:
+            listed.remarks = [f"{_folders(alike)} look like splits, and all their images are to be learned from."]
     listed.besides = besides
     return listed
 
@@ -108,8 +112,7 @@ def _parted(name: str, root: Path, paths: list[str], parts: tuple[str, ...]) -> 
 
 def _divided(name: str, root: Path, paths: list[str], share: float, seed: int) -> Listing:
     folders = folders_in(root)
-    like_splits = [folder for folder in folders if folder.lower() in TRAIN_LIKE | HELD_OUT_LIKE]
-    if like_splits and (len(like_splits) > 1 or like_splits == folders):
+    if like_splits := _like_splits(folders):
         raise BadInput(
             f"{root}: {_folders(like_splits)} there look like splits and not like classes, which "
             f"datasets.{name}.test_share divides; take that key out, or set datasets.{name}.root to the folder of the "
@@ -123,7 +126,43 @@ def _divided(name: str, root: Path, paths: list[str], share: float, seed: int) -
         Entry(path, path, (group,), "test" if position in test else "train")
         for position, (path, group) in enumerate(zip(paths, groups, strict=True))
     ]
-    return Listing(root, classes, entries, class_folders="")
+    listed = Listing(root, classes, entries, class_folders="")
+    if alike := _alike_inside(paths):
+        listed.remarks = [
+            f"{_folders(alike[:3])} are taken for classes, and hold folders of the same names, as splits do: is its "
+            "root a folder too high?"
+        ]
+    return listed
+
+
+def _like_splits(folders: Sequence[str]) -> list[str]:
+    """The folders that are named as splits (``train``, ``val2017``), unless it is a single one among others; else
+    those whose names differ in the word for the split alone (``cars_train`` and ``cars_test``)."""
+    named: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for folder in folders:
+        words = tuple(re.findall(r"[^\W\d_]+", folder.lower()))
+        for place, word in enumerate(words):
+            if word in TRAIN_LIKE | HELD_OUT_LIKE:
+                named.setdefault((*words[:place], "", *words[place + 1 :]), []).append((folder, word))
+    plain = [folder for folder, _ in named.pop(("",), [])]
+    if len(plain) > 1 or (plain and plain == list(folders)):
+        return plain
+    for alike in named.values():
+        words_of = {word for _, word in alike}
+        if words_of & TRAIN_LIKE and words_of & HELD_OUT_LIKE:
+            return [folder for folder, _ in alike]
+    return []
+
+
+def _alike_inside(paths: list[str]) -> list[str]:
+    """The folders with two or more folders in them whose names are in other ones, too; none where it is one."""
+    inside: dict[str, set[str]] = {}
+    for path in paths:
+        folder, *rest = path.split("/", 2)
+        inside.setdefault(folder, set()).update(rest[:-1])
+    counts = Counter(name for names in inside.values() for name in names)
+    alike = [folder for folder, names in inside.items() if sum(counts[name] > 1 for name in names) > 1]
+    return alike if len(alike) > 1 else []
 
 
 def _classes(name: str, root: Path, folders: Sequence[str]) -> tuple[list[str], dict[str, int]]:

@@ -6,11 +6,12 @@ An image has the same id in every layout (``train/n01440764/n01440764_10026.JPEG
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
-from wecolora.datasets.listing import Besides, Entry, Listing, folders_in, image_files, root_of
+from wecolora.datasets.listing import Besides, Entry, Listing, folders_in, image_files, root_of, some
 from wecolora.datasets.tars import Member, file_in, members
 from wecolora.errors import BadInput
 from wecolora.recipes import ImageNet
@@ -25,10 +26,12 @@ Found = dict[str, list[Image]]  # the images of each WNID
 
 
 def listing(name: str, data: ImageNet) -> Listing:
-    """Training images from ``train/<wnid>/``, the official tar, or its 1000 tars in ``train/``; test images from
+    """Training images from ``train/<wnid>/`` and the tars of other classes there, or the official tar; test images from
     ``val/<wnid>/``, or, with the devkit, from the official tar or a flat ``val/``. Classes are the sorted WNIDs."""
     root, besides = root_of(name, data, WHERE), Besides()
     train, val = _train(root, besides), _val(root, besides)
+    _refuse_halves(root, "train", TRAIN, train, val)
+    _refuse_halves(root, "val", VAL, val, train)
     classes = sorted({*train, *val})
     entries = [
         Entry(f"{folder}/{wnid}/{file}", path, (number,), split, offset, size)
@@ -41,13 +44,15 @@ def listing(name: str, data: ImageNet) -> Listing:
 
 def _train(root: Path, besides: Besides) -> Found:
     wnids = _wnids(root / "train")
-    if wnids and (found := _by_folder(root, "train", wnids, image_files(root / "train", besides))):
-        return found
-    if inner := sorted(path for path in root.glob("train/n*.tar") if WNID.fullmatch(path.stem)):
-        return {path.stem: _images(members(path), f"train/{path.name}") for path in inner}
+    found = _by_folder(root, "train", wnids, image_files(root / "train", besides)) if wnids else {}
+    # Of a class that is there as both, the folder is what was unpacked, and perhaps changed.
+    inner = [path for path in sorted(root.glob("train/n*.tar")) if WNID.fullmatch(path.stem)]
+    read = {path.stem: _images(members(path), f"train/{path.name}") for path in inner if not found.get(path.stem)}
+    besides.files -= Counter({".tar": len(read)})
+    if found | read:
+        return found | read
     if not (root / TRAIN).is_file():
         raise BadInput(f"{root}: has neither train/<wnid>/ with images (train/n01440764/...) nor {TRAIN}; {WHERE}.")
-    found = {}
     for inner_tar in members(root / TRAIN):
         wnid = _base(inner_tar.name).removesuffix(".tar")
         if not WNID.fullmatch(wnid):
@@ -56,6 +61,16 @@ def _train(root: Path, besides: Besides) -> Found:
             )
         found.setdefault(wnid, []).extend(_images(members(root / TRAIN, inner_tar), TRAIN))
     return found
+
+
+def _refuse_halves(root: Path, part: str, tar: str, found: Found, others: Found) -> None:
+    """BadInput where a part's folders lack classes that the other part has, and its official tar lies unread beside."""
+    lacking = [wnid for wnid in sorted(others) if others[wnid] and not found.get(wnid)]
+    if lacking and (root / tar).is_file() and all(path != tar for images in found.values() for _, path, _, _ in images):
+        raise BadInput(
+            f"{root}: {part}/ has images of {sum(map(bool, found.values()))} classes, and none of {len(lacking)} "
+            f"others ({some(lacking)}); {tar} is not read beside it: unpack the others there, or move {part}/ away."
+        )
 
 
 def _val(root: Path, besides: Besides) -> Found:

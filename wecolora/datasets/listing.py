@@ -40,7 +40,7 @@ class Besides:
 
     # Files that are no images, by their suffix.
     files: Counter[str] = field(default_factory=Counter)
-    # Folders of programs by their name, hidden files and broken links (files.files_below).
+    # Folders of programs by their name, hidden files, broken links and what else is no file (files.files_below).
     skipped: Counter[str] = field(default_factory=Counter)
 
     def told(self) -> str:
@@ -113,17 +113,16 @@ def some(names: Sequence[str], count: int = 3, of: int | None = None) -> str:
     return ", ".join(names[:count]) + (f" and {more} more" if more > 0 else "")
 
 
-def drawn(groups: Sequence[int], share: float, seed: int) -> set[int]:
+def drawn(groups: Sequence[int], share: float, seed: int, alone: bool = False) -> set[int]:
     """Positions of a random share of each group: to the nearest whole number, halves up, at least one and not all where
-    a group has two. With the same seed, a smaller share lies in a larger one."""
+    a group has two, and where it has one, that one or none (``alone``). With the same seed, a smaller share lies in a
+    larger one."""
     members: dict[int, list[int]] = {}
     for position, group in enumerate(groups):
         members.setdefault(group, []).append(position)
     chosen: set[int] = set()
     for group, positions in members.items():
-        count = int(len(positions) * share + 0.5)
-        if len(positions) > 1:
-            count = min(max(count, 1), len(positions) - 1)
+        count = min(max(int(len(positions) * share + 0.5), 1), len(positions) - 1) if len(positions) > 1 else int(alone)
         order = np.random.default_rng([seed, group]).permutation(len(positions))
         chosen |= {positions[place] for place in order[:count].tolist()}
     return chosen
@@ -140,9 +139,17 @@ class Inside:
     def path(self, given: str) -> str:
         """The path from the root, in its plain form; BadInput where it is absolute, climbs, or follows a link out."""
         path = posixpath.normpath(given)
+        if path.endswith(".npy"):
+            raise BadInput(
+                f"{self.told_by}: names the image {given!r}, whose suffix is that of arrays of images; rename it."
+            )
         if not given or "\0" in given or path == "." or path.split("/")[0] == ".." or os.path.isabs(path):
             raise BadInput(
                 f"{self.told_by}: names the image {given!r}, which is no path below {self.root}; correct it."
+            )
+        if ".." in given.split("/") and self._climbs_out_of_a_link(given):
+            raise BadInput(
+                f"{self.told_by}: names the image {given!r}, which climbs out of a link; give its path without `..`."
             )
         whole = os.path.join(self.root, path)
         folder = os.path.dirname(whole)
@@ -170,6 +177,18 @@ class Inside:
             names = self.names[folder]
             folder = os.path.join(folder, names.get(part) or names.get(nfc(part), part))
         return folder
+
+    def _climbs_out_of_a_link(self, given: str) -> bool:
+        """Whether a ``..`` follows a link, and so leads elsewhere than to the folder where the link lies."""
+        above: list[str] = []
+        for part in given.split("/"):
+            if part != "..":
+                above += [part] if part not in ("", ".") else []
+            elif above:
+                if os.path.islink(self.root.joinpath(*above)):
+                    return True
+                above.pop()
+        return False
 
     def _holds(self, path: str) -> bool:
         return Path(os.path.realpath(path)).is_relative_to(self.root)

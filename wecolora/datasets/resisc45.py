@@ -29,7 +29,7 @@ def listing(name: str, data: Resisc45) -> Listing:
                 others.append(f"{folder}/{file}")
     if not paths:
         raise BadInput(f"{root}: has no images such as airplane/airplane_001.jpg; {WHERE}.")
-    train = drawn(groups, data.train_share, data.split_seed)
+    train = drawn(groups, data.train_share, data.split_seed, alone=True)
     entries = [
         Entry(path, path, (group,), "train" if position in train else "test")
         for position, (path, group) in enumerate(zip(paths, groups, strict=True))

@@ -10,6 +10,10 @@ from typing import NamedTuple
 
 from wecolora.errors import BadInput
 
+# Characters of a cell. The csv module's own bound is 131,072, and the masks of images are longer; without any, a quote
+# that does not close would take in all of a large file.
+csv.field_size_limit(2**24)
+
 
 class Row(NamedTuple):
     """A row: the lines of the file where it begins and ends, and its cells."""
@@ -58,5 +62,5 @@ def refuse_swallowed(table: Path, row: Row, delimiter: str, width: int, plain: t
         ):
             raise BadInput(
                 f"{table}: line {row.line}: a quote opens there and closes at line {row.end}, so that rows would be "
-                "lost in one cell; take out the quote, or the line breaks between."
+                "lost in one cell; take out the quote, or the line breaks between, or save the table as Parquet."
             )

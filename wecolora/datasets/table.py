@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
 from pathlib import Path
 
 from wecolora.datasets.columns import Columns, read_columns
-from wecolora.datasets.labels import is_unprintable, label_of
+from wecolora.datasets.labels import is_list, is_unprintable, label_of
 from wecolora.datasets.listing import HELD_OUT, Entry, Inside, Listing, drawn, root_of, some
 from wecolora.errors import BadInput
+from wecolora.files import is_left_out
 from wecolora.recipes import Listed
 
 log = logging.getLogger("wecolora")
@@ -24,7 +26,8 @@ def listing(name: str, data: Listed) -> Listing:
     root = root_of(name, data)
     table = root / data.table
     wanted = list(dict.fromkeys(column for column in (data.path, data.labels, data.split) if column is not None))
-    columns = read_columns(table, name, wanted)
+    several = data.labels if data.separator is not None else None
+    columns = read_columns(table, name, wanted, several)
     if columns.empty:
         log.info("%s: %d rows of empty cells are left out.", name, columns.empty)
     paths = _paths(root, Path(os.path.abspath(data.root)), columns, data.path)
@@ -43,8 +46,11 @@ def listing(name: str, data: Listed) -> Listing:
     entries = [Entry(path, path, numbers, part) for path, numbers, part in zip(paths, labels, split, strict=True)]
     listed = Listing(root, classes, entries, multilabel=data.labels is not None and data.separator is not None)
     listed.splits = ("train",) if data.split is None and data.test_share is None else ("train", "test")
-    if data.labels and data.separator and not any(data.separator in cell for cell in columns.texts[data.labels]):
+    cells = columns.texts.get(data.labels or "", [])
+    if data.separator and cells and not any(data.separator in cell for cell in cells):
         listed.remarks = [f"no cell of column {data.labels!r} holds {data.separator!r}, which divides its labels."]
+    if several is None and (lists := [label for label in classes if is_list(label)]):
+        listed.remarks = [f"classes look like lists: {some(lists)}; `separator` divides several labels of an image."]
     return listed
 
 
@@ -57,9 +63,11 @@ def _paths(root: Path, as_told: Path, columns: Columns, column: str) -> list[str
     paths, absent = [], []
     rows: dict[str, list[int]] = {}
     for position, text in enumerate(given):
-        if not text:
+        if not (stripped := text.strip()):
             raise BadInput(f"{columns.at(position)} has no path in column {column!r}; add it, or take out the row.")
-        path = inside.file(_below(text, root, as_told))
+        # A name may begin or end with a space.
+        path = inside.file(_below(text, root, as_told)) if text != stripped else None
+        path = path or inside.file(_below(stripped, root, as_told))
         if path is None:
             absent.append(text)
             continue
@@ -73,22 +81,32 @@ def _paths(root: Path, as_told: Path, columns: Columns, column: str) -> list[str
             f"{table}: names {len(absent)} images that are no files below {root} ({some(absent)}); correct their "
             "paths, or take out their rows."
         )
+    if hidden := [path for path in paths if any(map(is_left_out, path.split("/")))]:
+        raise BadInput(
+            f"{table}: names {len(hidden)} images that are hidden or lie in folders of programs ({some(hidden)}), "
+            "where no change would be noticed; give their files and folders other names."
+        )
     return paths
 
 
 def _below(path: str, *roots: Path) -> str:
     """An absolute path below the root as the path from there; any other as it is."""
     if os.path.isabs(path):
-        for root in roots:
-            if (plain := Path(os.path.normpath(path))).is_relative_to(root):
+        readings = [Path(path)]
+        if ".." in readings[0].parts and "\0" not in path:  # as the system reads it
+            readings.append(Path(os.path.realpath(readings[0].parent), readings[0].name))
+        for plain, root in itertools.product(readings, roots):
+            if plain.is_relative_to(root):
                 return str(plain.relative_to(root))
     return path
 
 
 def _labels(columns: Columns, paths: list[str], column: str, separator: str | None) -> list[tuple[str, ...]]:
-    given = columns.texts[column]
     cells: list[tuple[str, ...]]
-    if separator is None:
+    given = [cell.strip() for cell in columns.texts.get(column, [])]
+    if column in columns.several:
+        cells = [tuple(map(str.strip, parts)) for parts in columns.several[column]]
+    elif separator is None:
         if without := [path for path, cell in zip(paths, given, strict=True) if not cell]:
             raise BadInput(
                 f"{columns.table}: has no label for {len(without)} images ({some(without)}); give them one, or take "
@@ -96,6 +114,11 @@ def _labels(columns: Columns, paths: list[str], column: str, separator: str | No
             )
         cells = [(cell,) for cell in given]
     else:
+        if lists := [position for position, cell in enumerate(given) if is_list(cell)]:
+            raise BadInput(
+                f"{columns.at(lists[0])} gives labels as a list of Python or JSON, {_short(given[lists[0]])!r}, as do "
+                f"{len(lists) - 1} other rows; divide them by {separator!r} alone, or save the table as Parquet."
+            )
         cells = [tuple(part for part in map(str.strip, cell.split(separator)) if part) for cell in given]
     label = {part: label_of(part) for part in {part for parts in cells for part in parts}}
     if bad := {part for part in label if is_unprintable(part)}:
@@ -107,22 +130,27 @@ def _labels(columns: Columns, paths: list[str], column: str, separator: str | No
     return [tuple(label[part] for part in parts) for parts in cells]
 
 
+def _short(cell: str) -> str:
+    return cell if len(cell) < 40 else f"{cell[:36]}..."
+
+
 def _sorted(labels: set[str]) -> list[str]:
     numbers = all(re.fullmatch(r"-?\d+(\.\d+)?", label) for label in labels)
     return sorted(sorted(labels), key=float) if numbers else sorted(labels)
 
 
 def _splits(table: Path, paths: list[str], given: list[str], column: str) -> list[str]:
-    wrong = [path for path, value in zip(paths, given, strict=True) if value.lower() not in SPLITS]
+    given = [value.strip().lower() for value in given]
+    wrong = [path for path, value in zip(paths, given, strict=True) if value not in SPLITS]
     if wrong:
         raise BadInput(
             f"{table}: column {column!r} has to say train or test (or {', '.join(HELD_OUT[1:])}), and does not for "
             f"{len(wrong)} images ({some(wrong)})."
         )
-    found = {value.lower() for value in given}
+    found = set(given)
     held_out = [value for value in HELD_OUT if value in found]
     if len(held_out) > 1:
         raise BadInput(
             f"{table}: column {column!r} says both {' and '.join(held_out)}; keep the rows of train and one of them."
         )
-    return [SPLITS[value.lower()] for value in given]
+    return [SPLITS[value] for value in given]
