@@ -735,7 +735,7 @@ ROWS += [
      ["train/cat/3.png", "skip_unreadable: true"]),
     ("a file of other greys than when the index was made", f"features {RUN}",
      lambda place: reindexed(place) or writes(IMAGE, greys("TIFF", [[0, 200]], np.int32))(place),
-     ["train/cat/3.png", "TIFF I", "0 to 200", "`grey_range: [lowest, highest]`"]),
+     ["train/cat/3.png", "data set pictures", "has changed", "restore it", "to index the set again"]),
     ("a range of greys from high to low", "plan", sets("datasets.pictures.grey_range", [4095, 0]),
      ["datasets.pictures.grey_range", "the lower value first"]),
     ("a range of greys of one value", "plan", sets("datasets.pictures.grey_range", [5]),
@@ -780,9 +780,9 @@ ROWS += [
 # Images that were there when the index was made
 ROWS += [
     ("an image is gone", "cache_teacher 0", lambda place: reindexed(place) or removes("pictures/train")(place),
-     ["/pictures/train/", "cannot be read", "replace it"]),
+     ["/pictures/train/", "cannot be read (No such file", "restore it", "to index the set again"]),
     ("an image is damaged", f"features {RUN}", lambda place: reindexed(place) or truncates(IMAGE)(place),
-     ["train/cat/3.png", "cannot be read", "replace it"]),
+     ["train/cat/3.png", "data set pictures", "has changed", "restore it", "to index the set again"]),
     ("an array of images is damaged", f"features {RUN}",
      both(copies(f"{ROOT}/data/digits/index.parquet", INDEX), parquet(INDEX, told(name="pictures")),
           writes(f"{ROOT}/data/pictures/images.npy", "hello")),

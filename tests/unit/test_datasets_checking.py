@@ -92,7 +92,7 @@ def test_odd_images_are_what_they_are(kind):
     "content", [turned(), picture("JPEG", progressive=True), picture("JPEG", size=(3, 2)), picture("JPEG", size=(1, 1))]
 )
 def test_turned_progressive_and_tiny_photographs(content):
-    assert examine(content, "a.jpg")[1:] == ("JPEG RGB", "", None)
+    assert examine(content, "a.jpg")[1:] == ("JPEG RGB", "", None, ())
 
 
 BAD = {
@@ -245,7 +245,8 @@ def test_a_range_is_part_of_what_the_pixels_are(tmp_path):
         digests.add(read_index(tmp_path / "index.parquet").pixels_digest)
     assert len(digests) == 3
     prepared(tmp_path)
-    digest = xxhash.xxh3_128_hexdigest(f"a.png {xxhash.xxh3_128_hexdigest(pixels([[0, 4095]], np.uint16))}\n".encode())
+    of_bytes = xxhash.xxh3_128_hexdigest(pixels([[0, 4095]], np.uint16))
+    digest = xxhash.xxh3_128_hexdigest(f"a.png {of_bytes} PNG I;16\n".encode())
     assert read_index(tmp_path / "index.parquet").pixels_digest == digest  # as without the key
 
 

@@ -137,7 +137,7 @@ def test_a_broken_index_is_named(array_index, tmp_path):
         path.write_bytes(broken)
         with pytest.raises(BadInput, match=r"index\.parquet: is no index"):
             read_index(path)
-    with pytest.raises(BadInput, match="is no index"):
+    with pytest.raises(BadInput, match=r"missing\.parquet: cannot be read \(No such file or directory\); restore it"):
         read_index(tmp_path / "missing.parquet")
 
 
@@ -166,7 +166,7 @@ def test_a_missing_or_broken_array_is_named(array_index, tmp_path):
     with pytest.raises(BadInput, match=r"other/images\.npy: cannot be read"):
         index.image(0)
     (other / "images.npy").write_bytes((tmp_path / "images.npy").read_bytes()[:500])
-    with pytest.raises(BadInput, match=r"other/images\.npy: cannot be read"):
+    with pytest.raises(BadInput, match=r"other/images\.npy: is no array of images .*; delete the index beside it"):
         index.image(0)
 
 
@@ -357,18 +357,11 @@ def test_an_index_says_which_greys_are_black_and_white(tmp_path):
     np.testing.assert_array_equal(index.crop(0, 32), centre_crop(index.image(0), 32))
 
 
-def test_an_index_without_a_range_of_greys_is_an_old_one(array_index, tmp_path):
-    import json
-
-    import pyarrow.parquet as pq
-
+def test_an_index_without_a_range_of_greys_has_none(array_index, tmp_path):
+    """As those that were written before there was such a range, with whose bytes it is written still."""
     write_index(array_index, tmp_path / "index.parquet")
-    table = pq.read_table(tmp_path / "index.parquet")
-    about = json.loads(table.schema.metadata[b"wecolora"])
-    del about["grey_range"]
-    pq.write_table(table.replace_schema_metadata({b"wecolora": json.dumps(about)}), tmp_path / "index.parquet")
-    with pytest.raises(BadInput, match=r"index\.parquet: is no index .*grey_range.*delete it"):
-        read_index(tmp_path / "index.parquet")
+    assert b"grey_range" not in (tmp_path / "index.parquet").read_bytes()
+    assert read_index(tmp_path / "index.parquet").grey_range is None
 
 
 # Of several pictures, the first; of a text, nothing
@@ -466,7 +459,7 @@ def test_a_picture_of_no_pixels_is_refused(size):
 def test_what_is_no_picture_is_one_sentence(source):
     with pytest.raises(BadInput) as caught:
         decode(source, "the third of them")
-    assert str(caught.value).startswith("the third of them: cannot be read as an image (")
+    assert str(caught.value).startswith("the third of them: cannot be read ")
     assert " object at " not in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -518,14 +511,14 @@ def test_a_picture_that_cannot_be_read_from_a_tar_file_is_named_in_it(archive, t
     index, _ = archive
     whole = (tmp_path / "all.tar").read_bytes()
     (tmp_path / "all.tar").write_bytes(whole[: index.offsets[2] + 10])
-    with pytest.raises(BadInput, match=r"all\.tar, image inside/2: the file ends before it"):
+    with pytest.raises(BadInput, match=r"all\.tar, image inside/2 \(data set packed\): the file ends before it"):
         index.image(2)
     (tmp_path / "all.tar").write_bytes(whole[: index.offsets[1]] + b"x" * len(whole[index.offsets[1] :]))
     with pytest.raises(BadInput, match=r"all\.tar, image inside/1 \(data set packed\): cannot be read as an image"):
         index.image(1)
     assert index.image(0).size == (30, 20)
     moved = dataclasses.replace(index, paths=["gone.tar"] * 3)
-    with pytest.raises(BadInput, match=r"gone\.tar, image inside/0: cannot be read"):
+    with pytest.raises(BadInput, match=r"gone\.tar, image inside/0 \(data set packed\): cannot be read \(No such"):
         moved.image(0)
 
 
@@ -771,7 +764,7 @@ def test_want_of_memory_is_named_wherever_it_shows(archive, tmp_path, monkeypatc
     smooth(40, 24).save(tmp_path / "a.png")
     with monkeypatch.context() as patch:
         patch.setattr("wecolora.images.os.pread", fails)
-        with pytest.raises(NoMemory, match=r"all\.tar, image inside/1: takes more memory than there is"):
+        with pytest.raises(NoMemory, match=r"all\.tar, image inside/1 \(data set packed\): takes more memory"):
             archive[0].image(1)
     for place in ("wecolora.images.rgb", "PIL.ImageFile.ImageFile.load", "wecolora.images.Image.open"):
         with monkeypatch.context() as patch:

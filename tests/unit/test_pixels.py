@@ -116,7 +116,7 @@ def test_a_tiff_file_of_twelve_bits_has_their_range():
     content = tiff(packed, 64, 64, bits=(12,))
     np.testing.assert_array_equal(greys(content), nearest(TWELVE, 0, 4095))
     np.testing.assert_array_equal(greys(content, (0, 255)), nearest(TWELVE, 0, 255))
-    assert look(content, "a") == ("TIFF I;12", (0, 4095))
+    assert look(content, "a")[:2] == ("TIFF I;12", (0, 4095))
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -163,7 +163,7 @@ def test_greys_of_no_known_range_are_refused_with_their_values(kind, content):
         decode(content, "a.tif")
     assert str(caught.value).startswith(f"a.tif: its greys ({kind}, 3 to 200) have no known range; ")
     assert "`grey_range: [lowest, highest]`" in str(caught.value)
-    assert look(content, "a.tif") == (kind, (3, 200)) and range_of(kind) is None
+    assert look(content, "a.tif")[:2] == (kind, (3, 200)) and range_of(kind) is None
     assert sorted(greys(content, (3, 200)).ravel()) == [0, 255]
 
 
@@ -206,7 +206,7 @@ def colours16(values, colour, *chunks):
 def test_sixteen_bits_of_colour_are_known_by_their_kind(content, kind):
     """And their values are of the high byte, of the colours alone."""
     colours = COLOURS[:1] if "LA;" in kind else COLOURS
-    assert look(content, "a") == (kind, ((colours >> 8).min(), (colours >> 8).max()))
+    assert look(content, "a")[:2] == (kind, ((colours >> 8).min(), (colours >> 8).max()))
     assert range_of(kind) == (0, 255) and not deep_kind(kind)
 
 
@@ -221,7 +221,7 @@ def test_other_kinds_are_in_pillows_words():
 def test_a_bmp_file_of_five_bits_a_colour_is_not_of_sixteen():
     head = struct.pack("<IiiHHIIiiII", 40, 2, 1, 1, 16, 0, 4, 0, 0, 0, 0)
     content = b"BM" + struct.pack("<IHHI", 58, 0, 0, 54) + head + struct.pack("<HH", 0x7FFF, 0)
-    assert look(content, "a") == ("BMP RGB", (0, 255))
+    assert look(content, "a")[:2] == ("BMP RGB", (0, 255))
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_big_endian_values_are_read_as_they_are():
     values = np.array([[3, 4000], [9, 65535]])
     file = io.BytesIO()
     Image.fromarray(values.astype(">u2")).save(file, "TIFF")
-    assert look(file.getvalue(), "a") == ("TIFF I;16B", (3, 65535))
+    assert look(file.getvalue(), "a")[:2] == ("TIFF I;16B", (3, 65535))
     np.testing.assert_array_equal(greys(file.getvalue(), (0, 4095)), nearest(values, 0, 4095))
 
 
