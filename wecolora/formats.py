@@ -21,7 +21,6 @@ _NAMES = {
     rb"v/1\x01": "an OpenEXR file",
     rb"#\?RADIANCE": "a Radiance file",
     rb"\x93NUMPY": "a NumPy array",
-    rb"\x89HDF\r\n\x1a\n": "an HDF5 file",
     rb"PK\x03\x04": "a zip archive",
     rb"\x1f\x8b": "a gzip archive",
     rb"%PDF-": "a PDF document",
@@ -44,8 +43,10 @@ def name_of(content: bytes) -> str:
 
 def _tiff(content: bytes) -> str:
     """A TIFF file in its own words: how many bands it has, of what numbers."""
+    if content.startswith(b"MM\0+"):
+        return "a BigTIFF file in big-endian order"
     with suppress(Exception):  # a damaged one may say anything
-        tags = TiffImagePlugin.ImageFileDirectory_v2(content[:16])
+        tags = TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if content[2] == 43 else 8])  # 43: BigTIFF
         file = BytesIO(content)
         file.seek(tags.next)
         tags.load(file)
