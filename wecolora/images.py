@@ -35,8 +35,6 @@ MAX_PIXELS = 89_478_485
 # Of text and colour profiles, which nothing here reads; Pillow itself stops at 1 MB. Editors store whole histories.
 MAX_TEXT = 1 << 26
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT
-
-
 # Of an image that is not what was indexed, and of the array, which only this project writes.
 REMEDY = "restore it, or delete the data set's index.parquet to index the set again"
 ARRAY_REMEDY = "delete the index beside it to prepare the data set again"
