@@ -787,6 +787,14 @@ def greys(kind: str, values: Any, dtype: Any) -> bytes:
     return file.getvalue()
 
 
+def disguised(place: Place) -> None:
+    """An image's last bytes are others, which Pillow reads as well."""
+    path, about = place.path(IMAGE), place.path(IMAGE).stat()
+    path.write_bytes(path.read_bytes()[:-4] + bytes(4))
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    wecolora.images.decode(path, "it can be read")
+
+
 RANGE = "datasets.pictures.grey_range: [lowest, highest]"
 ROWS += [
     ("greys of 32 bits", "prepare pictures", writes(IMAGE, greys("TIFF", [[0, 200]], np.int32)),
@@ -796,15 +804,23 @@ ROWS += [
     ("greys that are no numbers", "prepare pictures",
      both(writes(IMAGE, greys("TIFF", [[0, np.nan]], np.float32)), sets("datasets.pictures.grey_range", [0, 1])),
      ["train/cat/3.png", "skip_unreadable: true"]),
-    ("a file of other greys than when the index was made", f"features {RUN}",
-     lambda place: reindexed(place) or writes(IMAGE, greys("TIFF", [[0, 200]], np.int32))(place),
-     ["train/cat/3.png", "TIFF I", "0 to 200", "`grey_range: [lowest, highest]`"]),
+    ("an image that another one replaced, of its size and time", f"features {RUN}",
+     lambda place: reindexed(place) or disguised(place),
+     ["train/cat/3.png", "data set pictures", "has changed", "restore it", "to index the set again"]),
     ("a range of greys from high to low", "plan", sets("datasets.pictures.grey_range", [4095, 0]),
      ["datasets.pictures.grey_range", "the lower value first"]),
     ("a range of greys of one value", "plan", sets("datasets.pictures.grey_range", [5]),
      ["datasets.pictures.grey_range"]),
     ("a range of no numbers", "plan", sets("datasets.pictures.grey_range", [0, True]),
      ["datasets.pictures.grey_range"]),
+]  # fmt: skip
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+ROWS += [
+    ("a Git LFS pointer", "prepare pictures", writes(IMAGE, LFS), ["train/cat/3.png", "skip_unreadable: true"]),
+    ("an image that is a folder now", f"features {RUN}",
+     lambda place: reindexed(place) or removes(IMAGE)(place) or place.path(IMAGE).mkdir(),
+     ["train/cat/3.png", "cannot be read (Is a directory)", "run again"]),
 ]  # fmt: skip
 
 # Indexes and subsets
@@ -843,9 +859,9 @@ ROWS += [
 # Images that were there when the index was made
 ROWS += [
     ("an image is gone", "cache_teacher 0", lambda place: reindexed(place) or removes("pictures/train")(place),
-     ["/pictures/train/", "cannot be read", "replace it"]),
+     ["/pictures/train/", "cannot be read (No such file", "restore it", "to index the set again"]),
     ("an image is damaged", f"features {RUN}", lambda place: reindexed(place) or truncates(IMAGE)(place),
-     ["train/cat/3.png", "cannot be read", "replace it"]),
+     ["train/cat/3.png", "data set pictures", "has changed", "restore it", "to index the set again"]),
     ("an array of images is damaged", f"features {RUN}",
      both(copies(f"{ROOT}/data/digits/index.parquet", INDEX), parquet(INDEX, told(name="pictures")),
           writes(f"{ROOT}/data/pictures/images.npy", "hello")),

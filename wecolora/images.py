@@ -12,27 +12,33 @@ from functools import lru_cache
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from wecolora.errors import BadInput
 from wecolora.files import atomic_write, unreadable
-from wecolora.pixels import Range, correct, deep_kind, extremes, kind_of, range_of, rgb
+from wecolora.formats import name_of
+from wecolora.pixels import Range, correct, deep_kind, extremes, kind_of, oddities, range_of, rgb
 
 _META = b"wecolora"
 _COLUMNS = ("id", "path", "offset", "labels", "split", "size", "digest")
-
+ARRAY = "images.npy"  # beside the index, where the images are no files
 
 Room = Callable[[int, int], float]
 # Pillow's own limit between a warning and none: as RGB, a quarter of a gigabyte.
 MAX_PIXELS = 89_478_485
 # Of text and colour profiles, which nothing here reads; Pillow itself stops at 1 MB. Editors store whole histories.
 MAX_TEXT = 1 << 26
+WHOLE = 16  # times the area of a crop that a resized picture may have
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT
+# Of an image that is not what was indexed, and of the array, which only this project writes.
+REMEDY = "restore it, or delete the data set's index.parquet to index the set again"
+ARRAY_REMEDY = "delete the index beside it to prepare the data set again"
 
 
 class NoMemory(BadInput):
@@ -41,11 +47,11 @@ class NoMemory(BadInput):
 
 @dataclass(frozen=True)
 class Index:
-    """One row an image. ``path`` is relative to ``root``. An array file (.npy) is read at row ``offset``. Any other
+    """One row an image. ``path`` is relative to ``root``. The array file ARRAY is read at row ``offset``. Any other
     file is an image, or holds one of ``sizes`` bytes from byte ``offset`` (a tar file) where this is not 0.
 
     ``labels`` holds class numbers, several for a multi-label set, none for an unlabelled one. ``digests`` are of the
-    images' bytes (hex xxh3_128), "" where not known.
+    images' bytes (hex xxh3_128), "" where not known: an image of other bytes is refused.
     """
 
     name: str
@@ -90,22 +96,33 @@ class Index:
         return sorted(drawn, key=lambda position: position not in different)[:count]
 
     def image(self, position: int) -> Image.Image:
-        """The picture at a position, as RGB; BadInput, with its name, where it cannot be read (see decode)."""
+        """The picture at a position, as RGB; BadInput, with its name, where it cannot be read (see decode), or has
+        changed since it was indexed."""
         return self.picture(position).image
 
     def picture(self, position: int, room: Room = lambda width, height: 1) -> Picture:
         """The same, perhaps reduced (see open_picture)."""
         path, offset, size = Path(self.root) / self.paths[position], self.offsets[position], self.sizes[position]
-        if path.suffix == ".npy":
+        # A file of the user's that has this name has it for its id, too.
+        if self.paths[position] == ARRAY != self.ids[position]:
             try:
-                image = Image.fromarray(_rows_of(str(path))[offset])
+                row = np.ascontiguousarray(_rows_of(str(path))[offset])
+                image = Image.fromarray(row)
             except (OSError, EOFError, ValueError, IndexError, TypeError) as error:
-                remedy = "delete the index beside it to prepare the data set again"
-                raise unreadable(path, error, "is no array of images", remedy) from error
+                raise unreadable(path, error, "is no array of images", ARRAY_REMEDY) from error
+            self._refuse_changed(position, row.data, str(path), ARRAY_REMEDY)
             return Picture(image, *image.size)
         name = f"{path}, image {self.ids[position]}" if size else str(path)
-        source = _part(path, offset, size, name) if size else path
-        return open_picture(source, f"{name} (data set {self.name})", room, self.grey_range)
+        name = f"{name} (data set {self.name})"
+        content = _content(path, name, offset, size)
+        self._refuse_changed(position, content, name, REMEDY)
+        return open_picture(content, name, room, self.grey_range)
+
+    def _refuse_changed(self, position: int, content: bytes | memoryview, name: str, remedy: str) -> None:
+        """Neither size nor time of a file tell it for sure."""
+        known = self.digests[position]
+        if known and xxhash.xxh3_128_hexdigest(content) != known:
+            raise BadInput(f"{name}: has changed since its data set was indexed; {remedy}.")
 
     def pixels(self, positions: Sequence[int], size: int) -> np.ndarray:
         """(n, size, size, 3) uint8, without augmentation (see crop)."""
@@ -129,13 +146,23 @@ class Picture:
 
 
 def centre_crop(picture: Picture, size: int) -> np.ndarray:
-    """The evaluation transform of the paper's probes (Resize 256, CenterCrop 224), scaled to ``size``.
-
-    Only what the crop shows is resized: the whole of a thin picture would not fit into memory.
-    """
-    if (picture.width, picture.height) == (size, size):
+    """The evaluation transform of the paper's probes (Resize 256, CenterCrop 224), scaled to ``size``."""
+    full = (picture.width, picture.height)
+    if full == (size, size):
         return np.asarray(picture.image)
-    scale = _shorter(size) / min(picture.width, picture.height)
+    scale = _shorter(size) / min(full)
+    width, height = (max(size, round(side * scale)) for side in full)
+    if width * height > WHOLE * size**2:
+        return _thin_crop(picture, size, scale)
+    box = (0, 0, picture.width / picture.scale, picture.height / picture.scale)
+    image = picture.image.resize((width, height), Image.Resampling.BICUBIC, box)
+    left, top = (width - size) // 2, (height - size) // 2
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def _thin_crop(picture: Picture, size: int, scale: float) -> np.ndarray:
+    """The same, up to two grey levels, of a picture so long that the whole, resized, would not fit into memory: only
+    what the crop shows is resized."""
     columns, rows = (_part_shown(side, scale, size, picture.scale) for side in (picture.width, picture.height))
     # Pillow takes a box in single precision: cut first, to small numbers, with all the pixels that its filter reads.
     left, right = _around(*columns, size, picture.image.width)
@@ -189,13 +216,14 @@ def decode(source: bytes | str | Path, name: str, grey_range: Range | None = Non
     pixel wide, whose rows Pillow finds by pointers), of the usual formats and shapes 16. Where memory does not suffice,
     that is NoMemory.
     """
-    return open_picture(source, name, lambda width, height: 1, grey_range).image
+    content = source if isinstance(source, bytes) else _content(Path(source), name)
+    return open_picture(content, name, lambda width, height: 1, grey_range).image
 
 
-def open_picture(source: bytes | str | Path, name: str, room: Room, grey_range: Range | None = None) -> Picture:
+def open_picture(content: bytes, name: str, room: Room, grey_range: Range | None = None) -> Picture:
     """As decode; and a JPEG file, which decodes sooner so, at 1/2, 1/4 or 1/8: ``room`` says of a width and a height,
     in either order, how many times smaller the picture may be."""
-    with _reading(source, name) as opened:
+    with _reading(content, name) as opened:
         (width, height), kind, scale = opened.size, kind_of(opened), 1
         if opened.format in ("JPEG", "MPO"):
             scale = next((each for each in (8, 4, 2) if each <= room(width, height)), 1)
@@ -216,23 +244,31 @@ def open_picture(source: bytes | str | Path, name: str, room: Room, grey_range: 
     return Picture(image, *full, scale)
 
 
-def look(content: bytes, name: str) -> tuple[str, Range]:
-    """Of an image that decode() can read: its kind, and the lowest and the highest value that it holds (see pixels).
-    Greys of no known range are none that it refuses."""
+class Look(NamedTuple):
+    """Of an image: its kind, the lowest and the highest value that it holds, and what is odd about it (see pixels)."""
+
+    kind: str
+    values: Range
+    odd: tuple[str, ...]
+
+
+def look(content: bytes, name: str) -> Look:
+    """What an image is that decode() can read. Greys of no known range are none that it refuses."""
     with _reading(content, name) as opened:
         kind = kind_of(opened)
         opened.load()
         found = extremes(opened)
         if not deep_kind(kind):
             rgb(opened, found)
-        return kind, found
+        return Look(kind, found, oddities(opened))
 
 
 @contextmanager
-def _reading(source: bytes | str | Path, name: str) -> Iterator[Image.Image]:
-    """The picture, not yet decoded; whatever goes wrong with it becomes BadInput."""
+def _reading(content: bytes, name: str) -> Iterator[Image.Image]:
+    """The picture, not yet decoded; whatever goes wrong with it becomes BadInput. Never by a file's name: Pillow maps
+    files into memory then, and misreads those that it turns."""
     try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as opened:
+        with Image.open(BytesIO(content)) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise ValueError(f"{opened.width * opened.height} pixels, more than {MAX_PIXELS}")
             correct(opened)
@@ -243,7 +279,8 @@ def _reading(source: bytes | str | Path, name: str) -> Iterator[Image.Image]:
     except MemoryError as error:
         raise NoMemory(f"{name}: takes more memory than there is; give the job more, or shrink the image.") from error
     except UnidentifiedImageError:
-        reason = "no picture of a known format"
+        found = name_of(content)
+        reason = f"it is {found}" if found else "no picture of a known format"
     except Exception as error:  # whatever Pillow makes of a damaged file: it has no class for all of it
         reason = str(error) or repr(error)
         if "MAX_TEXT" in reason:
@@ -263,16 +300,19 @@ def _opened(path: Path) -> BinaryIO:
     return open(path, "rb", buffering=0)
 
 
-def _part(path: Path, offset: int, size: int, name: str) -> bytes:
-    """Bytes of a file that stays open. pread shares no position with other threads, or with a forked process."""
+def _content(path: Path, name: str, offset: int = 0, size: int = 0) -> bytes:
+    """The bytes of a file; or ``size`` of them from an offset, of a file that stays open."""
     try:
-        content = os.pread(_opened(path).fileno(), size, offset)
+        # pread shares no position with other threads, or with a forked process.
+        content = os.pread(_opened(path).fileno(), size, offset) if size else path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BadInput(f"{name}: cannot be read ({error.strerror}); {REMEDY}.") from error
     except OSError as error:
-        raise BadInput(f"{name}: cannot be read ({error}); restore the file and prepare the data set again.") from error
+        raise unreadable(path, error, "", "", name) from error
     except MemoryError as error:
         raise NoMemory(f"{name}: takes more memory than there is; give the job more.") from error
     if len(content) < size:
-        raise BadInput(f"{name}: the file ends before it; restore the file and prepare the data set again.")
+        raise BadInput(f"{name}: the file ends before it; {REMEDY}.")
     return content
 
 

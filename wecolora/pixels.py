@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -58,7 +59,9 @@ def extremes(image: Image.Image) -> Range:
     if not is_deep(image.mode):
         bands = np.array((image if image.mode == "RGB" else image.convert("RGB")).getextrema())
         return bands.min().item(), bands.max().item()
-    found = [(values.min().item(), values.max().item()) for values in (_values(tile) for _, tile in _tiles(image))]
+    unsigned = _is_unsigned(image)
+    values = (_values(tile, unsigned) for _, tile in _tiles(image))
+    found = [(each.min().item(), each.max().item()) for each in values]
     return min(low for low, _ in found), max(high for _, high in found)
 
 
@@ -84,10 +87,43 @@ def rgb(image: Image.Image, shown: Range) -> Image.Image:
     if is_deep(image.mode):
         if _white_is_zero(image):
             shown = shown[1], shown[0]
-        return _by_tiles(image, lambda tile: _grey(tile, shown))
-    if image.has_transparency_data:
+        unsigned = _is_unsigned(image)
+        return _by_tiles(image, lambda tile: _grey(_values(tile, unsigned), tile.info.get("transparency"), shown))
+    # Of a BMP file whose alpha is 0 throughout, the byte is none, as browsers and Windows take it.
+    if image.has_transparency_data and not (image.format == "BMP" and highest_alpha(image) == 0):
         return _by_tiles(image, _on_white)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def highest_alpha(image: Image.Image) -> int:
+    """Of a picture with transparency, of 8 bits: 0 where nothing of it is to be seen."""
+    highest = 0
+    for _, tile in _tiles(image):
+        highest = max(highest, int(np.asarray(tile.convert("RGBA").getchannel("A")).max()))
+        if highest == 255:
+            break
+    return highest
+
+
+def oddities(image: Image.Image) -> tuple[str, ...]:
+    """What is odd about a picture, now loaded: "transparent", where each of its pixels shows more of the white below it
+    than of itself; "several_pictures", of which the first is taken. Most pictures share one empty tuple."""
+    found = []
+    if image.has_transparency_data and not is_deep(image.mode):
+        highest = highest_alpha(image)
+        if highest < 128 and not (image.format == "BMP" and highest == 0):
+            found.append("transparent")
+    with suppress(Exception):  # a GIF file looks for its next picture now, which may be damaged
+        if getattr(image, "is_animated", False):
+            found.append("several_pictures")
+    return tuple(found)
+
+
+def _is_unsigned(image: Image.Image) -> bool:
+    """Of 32 bits in a TIFF file, which Pillow takes for signed."""
+    if image.mode != "I" or not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    return set(image.tag_v2.get(_SAMPLE_FORMAT, (1,))) == {1}
 
 
 def _white_is_zero(image: Image.Image) -> bool:
@@ -116,17 +152,19 @@ def _on_white(tile: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", tile.size, "white"), tile.convert("RGBA"))
 
 
-def _grey(tile: Image.Image, shown: Range) -> Image.Image:
-    values, (black, white) = _values(tile), shown
+def _grey(values: np.ndarray, clear: int | None, shown: Range) -> Image.Image:
+    black, white = shown
     levels = np.clip((values.astype(np.float64) - black) * 255 / (white - black), 0, 255)
     greys = np.rint(levels).astype(np.uint8)
-    if (clear := tile.info.get("transparency")) is not None:
+    if clear is not None:
         greys[values == clear] = 255
     return Image.fromarray(greys)
 
 
-def _values(tile: Image.Image) -> np.ndarray:
+def _values(tile: Image.Image, unsigned: bool) -> np.ndarray:
     values = np.asarray(tile)
+    if unsigned:
+        values = values.view(np.uint32)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ValueError("floating-point values that are not finite")
     return values

@@ -10,7 +10,7 @@ REVISIONS = {
     "subset": 1,
     "cache_teacher": 2,
     "distill": 2,
-    "features": 4,
+    "features": 3,
     "probe": 3,
     "table": 4,
     "figure": 2,

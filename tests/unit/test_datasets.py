@@ -643,6 +643,8 @@ def test_the_report_and_the_log_say_what_is_there(tmp_path, caplog):
         "greys": {},
         "clipped": 0,
         "brightest": {"BMP RGB": 200, "PNG L": 0, "PNG RGB": 200, "TIFF RGB": 200, "WEBP RGB": 200},
+        "transparent": {"count": 0, "images": []},
+        "several_pictures": {"count": 0, "images": []},
     }
     assert "mine: 5 training and 4 test images, 3 classes." in caplog.text
     assert "2 test images are repeated, byte for byte" in caplog.text

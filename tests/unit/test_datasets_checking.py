@@ -92,7 +92,7 @@ def test_odd_images_are_what_they_are(kind):
     "content", [turned(), picture("JPEG", progressive=True), picture("JPEG", size=(3, 2)), picture("JPEG", size=(1, 1))]
 )
 def test_turned_progressive_and_tiny_photographs(content):
-    assert examine(content, "a.jpg")[1:] == ("JPEG RGB", "", None)
+    assert examine(content, "a.jpg")[1:] == ("JPEG RGB", "", None, ())
 
 
 BAD = {
@@ -245,7 +245,8 @@ def test_a_range_is_part_of_what_the_pixels_are(tmp_path):
         digests.add(read_index(tmp_path / "index.parquet").pixels_digest)
     assert len(digests) == 3
     prepared(tmp_path)
-    digest = xxhash.xxh3_128_hexdigest(f"a.png {xxhash.xxh3_128_hexdigest(pixels([[0, 4095]], np.uint16))}\n".encode())
+    of_bytes = xxhash.xxh3_128_hexdigest(pixels([[0, 4095]], np.uint16))
+    digest = xxhash.xxh3_128_hexdigest(f"a.png {of_bytes} PNG I;16\n".encode())
     assert read_index(tmp_path / "index.parquet").pixels_digest == digest  # as without the key
 
 
@@ -304,3 +305,66 @@ def test_one_bright_image_of_a_kind_suffices(tmp_path, told):
     place(tmp_path, a_png=pixels([[0, 15]], np.uint8), b_png=pixels([[0, 128]], np.uint8))
     assert prepared(tmp_path)["brightest"] == {"PNG L": 128}
     assert "WARNING" not in told.text
+
+
+# Odd images of a whole set
+
+
+def clear(alpha, form="PNG"):
+    """A picture of such an alpha throughout."""
+    values = np.full((5, 6, 4), 190, np.uint8)
+    values[..., 3] = alpha
+    return pixels(values, np.uint8, form)
+
+
+def pages(form):
+    file = io.BytesIO()
+    first, second = Image.new("RGB", (6, 5), "red"), Image.new("RGB", (6, 5), "lime")
+    first.save(file, form, save_all=True, append_images=[second])
+    return file.getvalue()
+
+
+def test_images_that_are_nearly_white_by_their_alpha_are_told(tmp_path, told):
+    place(tmp_path, a_png=clear(0), b_png=clear(1), c_png=clear(200), d_jpg=picture("JPEG"), e_png=picture("PNG", "L"))
+    found = prepared(tmp_path)
+    assert found["transparent"] == {"count": 2, "images": ["a.png", "b.png"]}
+    assert "WARNING: mine: 2 images are nearly white everywhere, as their alpha says; if it is none" in told.text
+    assert "store the colours alone: a.png, b.png." in told.text
+    assert (np.asarray(read_index(tmp_path / "index.parquet").image(0)) == 255).all()
+
+
+def test_a_fourth_band_of_a_tiff_file_is_told(tmp_path, told):
+    place(tmp_path, a_tif=clear(200, "TIFF"), b_png=clear(200), c_tif=picture("TIFF"))
+    prepared(tmp_path)
+    assert told.text.count("WARNING:") == 1
+    assert "WARNING: mine: 1 images (TIFF RGBA) say that their fourth band is alpha; if it is none" in told.text
+
+
+def test_files_of_several_pictures_are_told(tmp_path, told):
+    place(tmp_path, a_tif=pages("TIFF"), b_gif=pages("GIF"), c_gif=picture("GIF"), d_jpg=pages("MPO"))
+    found = prepared(tmp_path)
+    assert found["several_pictures"] == {"count": 3, "images": ["a.tif", "b.gif", "d.jpg"]}
+    assert "WARNING: mine: 3 images hold several pictures each, of which the first is taken: a.tif, b.gif" in told.text
+
+
+def test_ordinary_images_are_not_odd(tmp_path, told):
+    place(tmp_path, a_png=picture("PNG"), b_jpg=picture("JPEG"), c_png=picture("PNG", "RGBA"), d_gif=picture("GIF"))
+    found = prepared(tmp_path)
+    assert found["transparent"] == found["several_pictures"] == {"count": 0, "images": []}
+    assert "WARNING" not in told.text
+
+
+def test_a_report_names_the_first_hundred_odd_images(tmp_path):
+    place(tmp_path, **{f"{number:03d}_png": clear(number % 2) for number in range(105)})
+    found = prepared(tmp_path)["transparent"]
+    assert found == {"count": 105, "images": [f"{number:03d}.png" for number in range(100)]}
+
+
+@pytest.mark.parametrize(
+    "words", ["it is a HEIC file", "it is a Git LFS pointer: get the image itself by `git lfs pull`"]
+)
+def test_the_log_says_what_a_file_is_that_is_not_read(tmp_path, told, words):
+    content = b"\0\0\0\x18ftypheic\0\0\0\0" if "HEIC" in words else b"version https://git-lfs.github.com/spec/v1\n"
+    place(tmp_path, a_png=content, b_png=picture("PNG"))
+    found = prepared(tmp_path, skip_unreadable=True)
+    assert words in found["unreadable"]["images"]["a.png"] and words in told.text

@@ -157,6 +157,7 @@ def test_more_images_than_one_batch_are_all_stored_in_order(index, tmp_path):
         labels=[[0]] * 600,
         split=["train"] * 590 + ["test"] * 10,
         sizes=[0] * 600,
+        digests=[""] * 600,
     )
     seen = iter(range(600))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import math
+import os
 import struct
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import zlib
 
 import numpy as np
 import pytest
+import xxhash
 from PIL import ExifTags, Image
 
 from wecolora.errors import BadInput
@@ -137,7 +140,7 @@ def test_a_broken_index_is_named(array_index, tmp_path):
         path.write_bytes(broken)
         with pytest.raises(BadInput, match=r"index\.parquet: is no index"):
             read_index(path)
-    with pytest.raises(BadInput, match="is no index"):
+    with pytest.raises(BadInput, match=r"missing\.parquet: cannot be read \(No such file or directory\); restore it"):
         read_index(tmp_path / "missing.parquet")
 
 
@@ -166,7 +169,7 @@ def test_a_missing_or_broken_array_is_named(array_index, tmp_path):
     with pytest.raises(BadInput, match=r"other/images\.npy: cannot be read"):
         index.image(0)
     (other / "images.npy").write_bytes((tmp_path / "images.npy").read_bytes()[:500])
-    with pytest.raises(BadInput, match=r"other/images\.npy: cannot be read"):
+    with pytest.raises(BadInput, match=r"other/images\.npy: is no array of images .*; delete the index beside it"):
         index.image(0)
 
 
@@ -338,6 +341,35 @@ def test_a_picture_is_turned_as_its_exif_says(tmp_path, orientation, form):
     assert (picture.width, picture.height) == wanted.size == ((24, 40) if 5 <= orientation <= 8 else (40, 24))
 
 
+def in_mode(mode):
+    """257 x 256 pixels. Pillow maps such a TIFF file, uncompressed and in one strip, into memory by its name."""
+    picture = smooth(257, 256)
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    return picture.convert(mode)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "I;16", "RGB", "RGBA", "CMYK"])
+def test_a_tiff_file_is_read_as_its_bytes_are_and_as_a_png_file_that_is_turned(tmp_path, mode, orientation):
+    from PIL import ImageOps
+
+    in_mode(mode).save(tmp_path / "a.tif", exif=exif(orientation))
+    like = in_mode(mode).convert("RGB") if mode == "CMYK" else in_mode(mode)
+    like.save(tmp_path / "a.png", exif=exif(orientation))
+    with Image.open(tmp_path / "a.png") as stored:
+        turned = ImageOps.exif_transpose(stored)
+    turned.save(tmp_path / "turned.png")  # without its EXIF
+    wanted = np.asarray(decode((tmp_path / "turned.png").read_bytes(), "turned"))
+    assert wanted.shape == ((257, 256, 3) if orientation > 4 else (256, 257, 3))
+    content = (tmp_path / "a.tif").read_bytes()
+    for found in (
+        decode(content, "a"), decode(tmp_path / "a.tif", "a"), decode(str(tmp_path / "a.tif"), "a"),
+        file_index(tmp_path, "a.tif").image(0), file_index(tmp_path, "a.png").image(0),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(np.asarray(found), wanted)
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_damaged_exif_beside_a_whole_picture_is_passed_over(tmp_path):
     smooth(40, 24).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff broken")
@@ -357,18 +389,11 @@ def test_an_index_says_which_greys_are_black_and_white(tmp_path):
     np.testing.assert_array_equal(index.crop(0, 32), centre_crop(index.image(0), 32))
 
 
-def test_an_index_without_a_range_of_greys_is_an_old_one(array_index, tmp_path):
-    import json
-
-    import pyarrow.parquet as pq
-
+def test_an_index_without_a_range_of_greys_has_none(array_index, tmp_path):
+    """As those that were written before there was such a range, with whose bytes it is written still."""
     write_index(array_index, tmp_path / "index.parquet")
-    table = pq.read_table(tmp_path / "index.parquet")
-    about = json.loads(table.schema.metadata[b"wecolora"])
-    del about["grey_range"]
-    pq.write_table(table.replace_schema_metadata({b"wecolora": json.dumps(about)}), tmp_path / "index.parquet")
-    with pytest.raises(BadInput, match=r"index\.parquet: is no index .*grey_range.*delete it"):
-        read_index(tmp_path / "index.parquet")
+    assert b"grey_range" not in (tmp_path / "index.parquet").read_bytes()
+    assert read_index(tmp_path / "index.parquet").grey_range is None
 
 
 # Of several pictures, the first; of a text, nothing
@@ -466,7 +491,7 @@ def test_a_picture_of_no_pixels_is_refused(size):
 def test_what_is_no_picture_is_one_sentence(source):
     with pytest.raises(BadInput) as caught:
         decode(source, "the third of them")
-    assert str(caught.value).startswith("the third of them: cannot be read as an image (")
+    assert str(caught.value).startswith("the third of them: cannot be read ")
     assert " object at " not in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -478,6 +503,92 @@ def test_tiny_and_long_pictures_have_crops_and_views(tmp_path, size):
     index = file_index(tmp_path, "a.jpg")
     assert index.pixels([0], 32).shape == (1, 32, 32, 3)
     assert view_pixels(index, 0, range(3), 0, 32).shape == (3, 32, 32, 3)
+
+
+# Files that are not what was indexed
+
+
+def indexed(folder, *names, root="pictures"):
+    """The index that prepare makes of a table of these files."""
+    from wecolora.datasets import prepare
+    from wecolora.recipes import Listed
+
+    (folder / root / "labels.csv").write_text("path,label\n" + "".join(f"{name},a\n" for name in names))
+    data = Listed(label="", source="table", root=str(folder / root), table="labels.csv")
+    prepare("pictures", data, folder / "index.parquet")
+    return read_index(folder / "index.parquet")
+
+
+def test_a_file_that_was_changed_is_refused_though_its_size_and_time_are_as_before(tmp_path):
+    path = tmp_path / "pictures" / "a.bmp"
+    path.parent.mkdir()
+    smooth(24, 20).save(path)
+    index, about = indexed(tmp_path, "a.bmp"), path.stat()
+    np.testing.assert_array_equal(np.asarray(index.image(0)), np.asarray(smooth(24, 20)))
+    smooth(24, 20, seed=1).save(path)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (about.st_size, about.st_mtime_ns)
+    for read in (lambda: index.image(0), lambda: index.crop(0, 16), lambda: index.pixels([0], 16)):
+        with pytest.raises(BadInput) as caught:
+            read()
+        assert str(caught.value) == (
+            f"{path} (data set pictures): has changed since its data set was indexed; restore it, or delete the data "
+            "set's index.parquet to index the set again."
+        )
+    smooth(24, 20).save(path)
+    assert index.image(0).size == (24, 20)
+
+
+def test_a_member_of_a_tar_and_a_row_of_an_array_are_compared_too(archive, array_index, tmp_path):
+    packed, contents = archive
+    packed = dataclasses.replace(packed, digests=[xxhash.xxh3_128_hexdigest(content) for content in contents])
+    assert [packed.image(position).size for position in range(3)] == [(30, 20), (31, 20), (32, 20)]
+    swapped = dataclasses.replace(packed, digests=packed.digests[::-1])
+    with pytest.raises(BadInput, match=r"all\.tar, image inside/0 \(data set packed\): has changed since"):
+        swapped.image(0)
+    rows = np.load(tmp_path / "images.npy")
+    digests = [xxhash.xxh3_128_hexdigest(row.tobytes()) for row in rows]
+    index = dataclasses.replace(array_index, digests=digests)
+    np.testing.assert_array_equal(np.asarray(index.image(7)), rows[7])
+    with pytest.raises(BadInput, match=r"images\.npy: has changed .*; delete the index beside it to prepare"):
+        dataclasses.replace(index, digests=digests[::-1]).image(7)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE])
+def test_nobody_is_told_to_replace_an_image_that_the_system_does_not_give(tmp_path, monkeypatch, number):
+    def fails(*arguments, **options):
+        raise OSError(number, os.strerror(number))
+
+    smooth(24, 20).save(tmp_path / "a.png")
+    monkeypatch.setattr("pathlib.Path.read_bytes", fails)
+    with pytest.raises(BadInput) as caught:
+        file_index(tmp_path, "a.png").image(0)
+    message = str(caught.value)
+    start = f"{tmp_path}/a.png (data set pictures): cannot be read ({os.strerror(number)}); "
+    assert message.startswith(start)
+    for word in ("replace", "skip_unreadable", "delete", "snakemake"):
+        assert word not in message.removeprefix(start)
+
+
+@pytest.mark.parametrize("moved", ["a.png", "pictures"])
+def test_an_image_that_is_gone_is_to_be_restored(tmp_path, moved):
+    (tmp_path / "pictures").mkdir()
+    smooth(24, 20).save(tmp_path / "pictures" / "a.png")
+    index = file_index(tmp_path / "pictures", "a.png")
+    (tmp_path / "pictures" / "a.png" if moved == "a.png" else tmp_path / moved).rename(tmp_path / "elsewhere")
+    with pytest.raises(
+        BadInput, match=r"a\.png \(data set pictures\): cannot be read \(No such .*\); restore it"
+    ) as told:
+        index.image(0)
+    assert "skip_unreadable" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["1.npy", "images.npy", "deep/images.npy"])
+def test_a_picture_that_is_named_as_an_array_is_a_picture(tmp_path, name):
+    path = tmp_path / "pictures" / name
+    path.parent.mkdir(parents=True)
+    smooth(24, 20).save(path, "PNG")
+    np.testing.assert_array_equal(np.asarray(indexed(tmp_path, name).image(0)), np.asarray(smooth(24, 20)))
 
 
 # Pictures inside larger files
@@ -518,14 +629,14 @@ def test_a_picture_that_cannot_be_read_from_a_tar_file_is_named_in_it(archive, t
     index, _ = archive
     whole = (tmp_path / "all.tar").read_bytes()
     (tmp_path / "all.tar").write_bytes(whole[: index.offsets[2] + 10])
-    with pytest.raises(BadInput, match=r"all\.tar, image inside/2: the file ends before it"):
+    with pytest.raises(BadInput, match=r"all\.tar, image inside/2 \(data set packed\): the file ends before it"):
         index.image(2)
     (tmp_path / "all.tar").write_bytes(whole[: index.offsets[1]] + b"x" * len(whole[index.offsets[1] :]))
     with pytest.raises(BadInput, match=r"all\.tar, image inside/1 \(data set packed\): cannot be read as an image"):
         index.image(1)
     assert index.image(0).size == (30, 20)
     moved = dataclasses.replace(index, paths=["gone.tar"] * 3)
-    with pytest.raises(BadInput, match=r"gone\.tar, image inside/0: cannot be read"):
+    with pytest.raises(BadInput, match=r"gone\.tar, image inside/0 \(data set packed\): cannot be read \(No such"):
         moved.image(0)
 
 
@@ -771,7 +882,7 @@ def test_want_of_memory_is_named_wherever_it_shows(archive, tmp_path, monkeypatc
     smooth(40, 24).save(tmp_path / "a.png")
     with monkeypatch.context() as patch:
         patch.setattr("wecolora.images.os.pread", fails)
-        with pytest.raises(NoMemory, match=r"all\.tar, image inside/1: takes more memory than there is"):
+        with pytest.raises(NoMemory, match=r"all\.tar, image inside/1 \(data set packed\): takes more memory"):
             archive[0].image(1)
     for place in ("wecolora.images.rgb", "PIL.ImageFile.ImageFile.load", "wecolora.images.Image.open"):
         with monkeypatch.context() as patch:

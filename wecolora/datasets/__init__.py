@@ -16,13 +16,22 @@ import numpy as np
 import xxhash
 
 from wecolora.datasets import bundled, chestxray14, cifar100, folder, imagenet, inat2019, resisc45, table
-from wecolora.datasets.checking import Seen, examine_all, refuse_unknown, tell_values, values_of
+from wecolora.datasets.checking import (
+    NAMED,
+    Seen,
+    examine_all,
+    odd_of,
+    refuse_unknown,
+    tell_odd,
+    tell_values,
+    values_of,
+)
 from wecolora.datasets.labels import doubtful
 from wecolora.datasets.listing import Besides, Entry, Listing, folders_in, image_files, nfc, some
 from wecolora.errors import BadInput
 from wecolora.files import atomic_write
-from wecolora.images import Index, write_index
-from wecolora.pixels import deep_kind
+from wecolora.images import ARRAY, Index, write_index
+from wecolora.pixels import Range
 from wecolora.progress import Starting, silent
 from wecolora.recipes import Dataset
 
@@ -38,7 +47,6 @@ SOURCES: dict[str, Callable[[str, Any], Listing]] = {
     "resisc45": resisc45.listing,
 }
 SPLITS = {"train": "training", "test": "test"}
-NAMED = 100  # pairs of duplicates that a report names
 
 
 def prepare(
@@ -69,15 +77,12 @@ def prepare(
     grey_range = getattr(data, "grey_range", None)
     refuse_unknown(name, listed.entries, seen, grey_range)
     found = _report(name, data.source, listed, seen, left_out) | values_of(seen, grey_range)
+    found |= odd_of(listed.entries, seen)
     _tell(name, found)
     tell_values(name, found)
-    digest = xxhash.xxh3_128(b"" if grey_range is None else f"{grey_range}\n".encode())
-    for entry, about in zip(listed.entries, seen, strict=True):
-        # How deep greys are shown depends on more than their bytes, and has changed: their kind makes another index.
-        kind = f" {about.kind}" if deep_kind(about.kind) else ""
-        digest.update(f"{entry.id} {about.digest}{kind}\n".encode())
+    tell_odd(name, found)
     if listed.pixels is not None:
-        with atomic_write(index.with_name("images.npy")) as temporary, open(temporary, "wb") as file:
+        with atomic_write(index.with_name(ARRAY)) as temporary, open(temporary, "wb") as file:
             np.save(file, listed.pixels)
     write_index(
         Index(
@@ -90,7 +95,7 @@ def prepare(
             offsets=[entry.offset for entry in listed.entries],
             labels=[list(entry.labels) for entry in listed.entries],
             split=[entry.split for entry in listed.entries],
-            pixels_digest=digest.hexdigest(),
+            pixels_digest=_pixels_digest(listed.entries, seen, grey_range),
             sizes=[entry.size for entry in listed.entries],
             digests=[about.digest for about in seen],
             grey_range=grey_range,
@@ -98,6 +103,17 @@ def prepare(
         index,
     )
     return found
+
+
+def _pixels_digest(entries: Sequence[Entry], seen: Sequence[Seen], grey_range: Range | None) -> str:
+    """Hex xxh3_128 of what decides the images' pixels, in the order of the index."""
+    digest = xxhash.xxh3_128(b"" if grey_range is None else f"{grey_range}\n".encode())
+    for entry, about in zip(entries, seen, strict=True):
+        # Some of these kinds were shown otherwise once. With the kind in it their index is another than then, so that
+        # caches and students of those pixels are made again; the indexes of all others are what they were.
+        kind = f" {about.kind}" if about.kind.startswith(("TIFF ", "BMP RGBA")) else ""
+        digest.update(f"{entry.id} {about.digest}{kind}\n".encode())
+    return digest.hexdigest()
 
 
 def _listed(name: str, data: Dataset) -> Listing:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wecolora.bundled import BUNDLED
 from wecolora.datasets.listing import Entry, Listing
+from wecolora.images import ARRAY
 from wecolora.recipes import Bundled
 
 
@@ -13,7 +14,7 @@ def listing(name: str, data: Bundled) -> Listing:
     """The images that are drawn, in their order."""
     drawn = BUNDLED[data.bundled](data.train, data.test, data.seed)
     entries = [
-        Entry(f"{data.bundled}/{number:06d}", "images.npy", tuple(labels), split, offset=number)
+        Entry(f"{data.bundled}/{number:06d}", ARRAY, tuple(labels), split, offset=number)
         for number, (labels, split) in enumerate(zip(drawn.labels, drawn.split, strict=True))
     ]
     return Listing(Path(), drawn.classes, entries, multilabel=data.bundled == "tags", pixels=drawn.images)

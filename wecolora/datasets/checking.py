@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import xxhash
 from PIL import Image
 
-from wecolora.datasets.listing import Entry
+from wecolora.datasets.listing import Entry, some
 from wecolora.errors import BadInput
 from wecolora.files import unreadable
 from wecolora.images import MAX_PIXELS, NoMemory, look
@@ -24,6 +24,7 @@ from wecolora.progress import Starting, silent
 from wecolora.runtime import helpers
 
 log = logging.getLogger("wecolora")
+NAMED = 100  # images that a report names, and pairs of duplicates
 CHUNK = 64  # images that a worker takes at once
 # What the system says of a file that is itself at fault. All else may be over in a minute, and no image is left out for
 # it (skip_unreadable): the data set would depend on the minute.
@@ -32,12 +33,14 @@ OF_THE_FILE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOO
 
 class Seen(NamedTuple):
     """Of an image: hex xxh3_128 of its bytes, its kind (see pixels), why it cannot be read ("" where it can; the kind
-    is then known), and its lowest and highest value (None of an ordinary JPEG, and of a row of an array)."""
+    is then known), its lowest and highest value (None of an ordinary JPEG, and of a row of an array), and what is odd
+    about it (see pixels.oddities)."""
 
     digest: str
     kind: str
     problem: str
     values: Range | None = None
+    odd: tuple[str, ...] = ()
 
 
 def examine(content: bytes, name: str) -> Seen:
@@ -48,8 +51,8 @@ def examine(content: bytes, name: str) -> Seen:
     try:
         if kind := _kind(content):
             return Seen(digest, kind, "")
-        kind, values = look(content, name)
-        return Seen(digest, kind, "", values)
+        kind, values, odd = look(content, name)
+        return Seen(digest, kind, "", values, odd)
     except NoMemory:
         raise
     except BadInput as error:
@@ -183,3 +186,30 @@ def tell_values(name: str, found: dict[str, Any]) -> None:
         log.warning("WARNING: %s: grey_range has no effect: no image has greys deeper than 8 bits.", name)
     elif given:
         log.info("%s: grey_range clips greys of %s images.", name, f"{found['clipped']:,}")
+
+
+# What may be odd about an image (pixels.oddities), in words.
+ODD = {
+    "transparent": "are nearly white everywhere, as their alpha says; if it is none, store the colours alone",
+    "several_pictures": "hold several pictures each, of which the first is taken",
+}
+
+
+def odd_of(entries: Sequence[Entry], seen: Sequence[Seen]) -> dict[str, Any]:
+    """What a report tells of odd images: how many, and the first of them."""
+    found: dict[str, Any] = {}
+    for odd in ODD:
+        names = [entry.id for entry, about in zip(entries, seen, strict=True) if odd in about.odd]
+        found[odd] = {"count": len(names), "images": names[:NAMED]}
+    return found
+
+
+def tell_odd(name: str, found: dict[str, Any]) -> None:
+    """What odd_of found, in words; and where TIFF files say that their fourth band is alpha."""
+    for odd, words in ODD.items():
+        if count := found[odd]["count"]:
+            log.warning("WARNING: %s: %d images %s: %s.", name, count, words, some(found[odd]["images"], of=count))
+    for kind, count in found["kinds"].items():
+        if kind.startswith("TIFF RGBA"):
+            text = "WARNING: %s: %d images (%s) say that their fourth band is alpha; if it is none, take it out."
+            log.warning(text, name, count, kind)

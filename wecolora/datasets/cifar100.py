@@ -13,6 +13,7 @@ import numpy as np
 from wecolora.datasets.listing import Entry, Listing, root_of
 from wecolora.datasets.tars import file_in
 from wecolora.errors import BadInput
+from wecolora.images import ARRAY
 from wecolora.recipes import Cifar100
 
 PUBLISHED = {"train": 50_000, "test": 10_000, "classes": 100}
@@ -34,7 +35,7 @@ def listing(name: str, data: Cifar100) -> Listing:
         if not all(0 <= label < len(classes) for label in labels):
             raise BadInput(f"{root}: {FOLDER}/{split} has a label that {FOLDER}/meta does not name; {WHERE}.")
         entries += [
-            Entry(f"{split}/{number:05d}", "images.npy", (label,), split, offset=len(entries) + number)
+            Entry(f"{split}/{number:05d}", ARRAY, (label,), split, offset=len(entries) + number)
             for number, label in enumerate(labels)
         ]
         images.append(pixels.values.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
