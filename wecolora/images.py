@@ -34,8 +34,9 @@ Room = Callable[[int, int], float]
 MAX_PIXELS = 89_478_485
 # Of text and colour profiles, which nothing here reads; Pillow itself stops at 1 MB. Editors store whole histories.
 MAX_TEXT = 1 << 26
-WHOLE = 16  # times the area of a crop that a resized picture may have
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT
+# How many times the area of a crop the whole picture, resized, may have.
+WHOLE = 16
 # Of an image that is not what was indexed, and of the array, which only this project writes.
 REMEDY = "restore it, or delete the data set's index.parquet to index the set again"
 ARRAY_REMEDY = "delete the index beside it to prepare the data set again"
