@@ -182,8 +182,8 @@ def fetched(recipe: FetchRecipe, path: str | Path) -> VisionTransformer:
         state = {key: value for key, value in state.items() if "attn_pool." not in key}
     _refuse_other_numbers(state, path)
     _refuse_other_patches(state, recipe, path)
-    _warn_of_other_positions(state, recipe, path)
     model = _loaded(recipe, state, path)
+    _warn_of_other_positions(state, recipe, path)
     names = set(model.state_dict())
     # timm loads SigLIP without its pooling, and then forgives whatever else is missing, or is there beside.
     if "siglip" in recipe.timm:
@@ -256,7 +256,7 @@ def _loaded(recipe: FetchRecipe, state: dict[str, Any], path: str | Path) -> Vis
             recipe.timm,
             pretrained=True,
             pretrained_cfg_overlay={
-                "state_dict": state,
+                "state_dict": dict(state),  # timm takes from it what it converts
                 "num_classes": classes,
                 "hf_hub_id": None,
                 "url": None,
@@ -272,7 +272,7 @@ def _loaded(recipe: FetchRecipe, state: dict[str, Any], path: str | Path) -> Vis
             if found := [name for name in names if any(part in name for part in parts)]:
                 raise BadInput(
                     f"{path}: names its weights as {project} does, such as {found[0]}; convert the names to timm's, or "
-                    f"give timm's file of that model in the place of {project}'s."
+                    "give timm's file of that model."
                 ) from error
         raise BadInput(
             f"{path}: does not fit timm's {recipe.timm}: {mismatch(error)}; give that model's weights."

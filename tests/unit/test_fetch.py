@@ -395,6 +395,9 @@ def test_positions_of_another_size_are_told_where_the_config_gives_none(tmp_path
     caplog.clear()
     fetched(recipe(SMALL, img_size=224), tmp_path / "w.safetensors")
     fetched(recipe(SMALL, img_size=96), tmp_path / "w.safetensors")
+    save_file(perturbed(SMALL).state_dict() | {"pos_embed": torch.ones(1, 43, 64)}, tmp_path / "w.safetensors")
+    with pytest.raises(BadInput, match="does not fit timm's"):  # 6 x 7 patches, which timm cannot resample
+        fetched(recipe(SMALL), tmp_path / "w.safetensors")
     assert not [record for record in caplog.records if record.name == "wecolora"]
 
 
