@@ -34,6 +34,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -821,6 +822,54 @@ ROWS += [
     ("an image that is a folder now", f"features {RUN}",
      lambda place: reindexed(place) or removes(IMAGE)(place) or place.path(IMAGE).mkdir(),
      ["train/cat/3.png", "cannot be read (Is a directory)", "run again"]),
+]  # fmt: skip
+
+# Teachers' weights that are others than they seem
+
+
+def vit_tiny(**changes: torch.Tensor) -> Spoil:
+    """A checkpoint of ViT-Ti, changed."""
+    state = timm.create_model("vit_tiny_patch16_224").state_dict()
+    return timm_weights(lambda place: torch.save({**state, **changes}, place.path("new.pth")))
+
+
+def fewer(state: dict[str, torch.Tensor]) -> None:
+    state["norm.weight"] = state["norm.weight"].to(torch.int8)
+
+
+FETCH, LORA = "fetch_teacher new", {"base_model.model.blocks.0.attn.qkv.lora_A.weight": torch.zeros(4, 192)}
+ROWS += [
+    ("a checkpoint without weights", FETCH,
+     timm_weights(lambda place: torch.save({"state_dict": {}, "epoch": 3}, place.path("new.pth"))),
+     ["new.pth", "holds no weights", "give a file"]),
+    ("a checkpoint that is a list", FETCH, timm_weights(lambda place: torch.save([1], place.path("new.pth"))),
+     ["new.pth", "holds a list", "state_dict"]),
+    ("a checkpoint of two models under one name", FETCH, vit_tiny(**{"module.norm.bias": torch.zeros(192)}),
+     ["new.pth", "module.norm.bias", "two models", "in a file of their own"]),
+    ("a checkpoint of whole numbers", FETCH, vit_tiny(**{"norm.bias": torch.zeros(192, dtype=torch.int8)}),
+     ["new.pth", "norm.bias", "int8", "quantised"]),
+    ("a checkpoint of no numbers", FETCH, vit_tiny(**{"norm.bias": torch.full((192,), torch.nan)}),
+     ["new.pth", "norm.bias", "no numbers"]),
+    ("a checkpoint of larger patches", FETCH, vit_tiny(**{"patch_embed.proj.weight": torch.zeros(192, 3, 32, 32)}),
+     ["new.pth", "32 x 32", "16 x 16", "give that model's weights"]),
+    ("a checkpoint of adapters", FETCH, timm_weights(lambda place: torch.save(LORA, place.path("new.pth"))),
+     ["new.pth", "adapters alone", "merge them"]),
+    ("a checkpoint of transformers' names", FETCH,
+     timm_weights(lambda place: torch.save({"vit.encoder.layer.0.x": torch.zeros(1)}, place.path("new.pth"))),
+     ["new.pth", "transformers", "vit.encoder.layer.0.x", "timm's file"]),
+    ("a pointer for a checkpoint", FETCH, timm_weights(writes("new.pth", LFS)),
+     ["new.pth", "Git LFS pointer", "git lfs pull"]),
+    ("a page for a checkpoint", FETCH, timm_weights(writes("new.pth", "<!DOCTYPE html>")),
+     ["new.pth", "HTML page", "download failed"]),
+    ("a pointer for weights", "cache_teacher 0", writes("tiny.safetensors", LFS),
+     ["tiny.safetensors", "Git LFS pointer", "git lfs pull"]),
+    ("weights of whole numbers", "cache_teacher 0", tensors("tiny.safetensors", fewer),
+     ["tiny.safetensors", "norm.weight", "int8", "quantised"]),
+    ("a folder of shards", "plan",
+     timm_weights(both(writes("new/a-1-of-2.bin", b""), writes("new/a-2-of-2.bin", b"")), "new"),
+     ["new/a-1-of-2.bin", "shards", "merge the shards"]),
+    ("a folder of adapters", "plan", timm_weights(writes("new/adapter_model.safetensors", b""), "new"),
+     ["new/adapter_model.safetensors", "adapters alone", "merge them"]),
 ]  # fmt: skip
 
 # Indexes and subsets

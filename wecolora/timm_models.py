@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import re
 import sys
 from dataclasses import dataclass
 from functools import cache, partial
@@ -21,7 +22,9 @@ TABLE = Path(__file__).with_name("timm_models.json")
 HALF: list[float] = [0.5, 0.5, 0.5]
 # Of weights, as the hub names them; the first that is there is taken.
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-SUFFIXES = (".safetensors", ".pth", ".pth.tar", ".pt", ".bin")
+SUFFIXES = (".safetensors", ".pth", ".pth.tar", ".pt", ".bin", ".ckpt")
+SHARD = re.compile(r"-\d+-of-(?!0*1\.)\d+\.|\.index\.json$")
+ADAPTERS = re.compile(r"^adapter_model\.")
 
 # Arguments of timm's VisionTransformer that take code, and why a model that sets them is no plain one.
 REFUSED = {
@@ -92,19 +95,31 @@ def lookup(name: str) -> TimmModel:
 
 def weights_file(path: str) -> str:
     """A file of weights: the path itself, or, of a folder, the file in it that is named as on the hub, or else its only
-    one. BadInput where that is unclear, or the file of another kind."""
-    if not Path(path).is_dir():
-        if not path.endswith(SUFFIXES):
-            raise BadInput(
-                f"{path}: is no file of weights; give one that ends in {', '.join(SUFFIXES)}, or its folder."
-            )
-        return path
-    found = sorted(entry.name for entry in Path(path).iterdir() if entry.name.endswith(SUFFIXES))
+    one. BadInput where that is unclear, or the file is of another kind, a shard, or one of adapters."""
+    if Path(path).is_dir():
+        path = str(Path(path) / _of_folder(path))
+    name = Path(path).name.lower()
+    if SHARD.search(name):
+        raise BadInput(f"{path}: is a part of weights in shards; merge the shards into one file, and name that.")
+    if ADAPTERS.search(name):
+        raise BadInput(f"{path}: holds adapters alone; merge them into their model first, and name its weights.")
+    if not name.endswith(SUFFIXES):
+        raise BadInput(f"{path}: is no file of weights; give one that ends in {', '.join(SUFFIXES)}, or its folder.")
+    return path
+
+
+def _of_folder(path: str) -> str:
+    """The name of the file in a folder that weights_file takes, or refuses."""
+    names = sorted(entry.name for entry in Path(path).iterdir())
+    for kind in (SHARD, ADAPTERS):  # training scripts leave other files beside these
+        if (found := [name for name in names if kind.search(name.lower())]) and not {*HUB_FILES} & {*names}:
+            return found[0]
+    found = [name for name in names if name.lower().endswith(SUFFIXES)]
     chosen = [name for name in HUB_FILES if name in found] or found
     if not chosen or (len(chosen) > 1 and chosen[0] not in HUB_FILES):
         has = f"has {', '.join(chosen)}" if chosen else f"has no file that ends in {', '.join(SUFFIXES)}"
         raise BadInput(f"{path}: {has}; name the one file of weights.")
-    return str(Path(path) / chosen[0])
+    return chosen[0]
 
 
 def _full_names() -> list[str]:

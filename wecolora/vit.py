@@ -66,14 +66,16 @@ def load(
     """The model with the weights of a safetensors file, in fp32, frozen, in eval mode; a stored head is left out unless
     ``head``.
 
-    Raises BadInput when the file is missing, is no safetensors file, holds what is no number, or does not fit the
-    architecture.
+    Raises BadInput when the file is missing, is no safetensors file, holds what is no number or no floating-point one,
+    or does not fit the architecture.
     """
     model = build(architecture, depth, form)
     try:
-        stored = {name: tensor.float() for name, tensor in load_file(weights).items()}
+        stored = load_file(weights)
     except (OSError, SafetensorError) as error:
         raise _unreadable(weights, error) from error
+    refuse_whole_numbers(stored, weights)
+    stored = {name: tensor.float() for name, tensor in stored.items()}
     if broken := [name for name, tensor in stored.items() if not tensor.isfinite().all()]:
         raise BadInput(f"{weights}: {min(broken)} holds values that are no numbers; {WHOLE}.")
     if head and "head.weight" in stored:
@@ -90,8 +92,33 @@ def load(
     return model.requires_grad_(False).eval()
 
 
+def refuse_whole_numbers(state: dict[str, Tensor], path: str | Path) -> None:
+    """Raise BadInput for weights that are whole numbers or the like, as quantised ones are: without their scales they
+    mean nothing. No VisionTransformer has such buffers."""
+    if others := [name for name, tensor in state.items() if not tensor.is_floating_point()]:
+        name = min(others)
+        raise BadInput(
+            f"{path}: {name} is of {str(state[name].dtype).removeprefix('torch.')}, not of floating-point numbers; "
+            "give the weights as they were before they were quantised or converted."
+        )
+
+
+def stand_in(path: str | Path) -> BadInput | None:
+    """Return what to say of a file that came in the place of weights: a Git LFS pointer, or a web page."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512).lstrip().lower()
+    except OSError:
+        return None
+    if head.startswith(b"version https://git-lfs"):
+        return BadInput(f"{path}: is a Git LFS pointer in the place of the weights; run `git lfs pull` in its folder.")
+    if head.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return BadInput(f"{path}: is an HTML page in the place of the weights: their download failed; load them again.")
+    return None
+
+
 def _unreadable(weights: str | Path, error: Exception) -> BadInput:
-    return unreadable(weights, error, "cannot be read as safetensors weights", WHOLE)
+    return stand_in(weights) or unreadable(weights, error, "cannot be read as safetensors weights", WHOLE)
 
 
 def mismatch(error: Exception) -> str:

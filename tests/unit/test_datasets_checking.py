@@ -246,8 +246,16 @@ def test_a_range_is_part_of_what_the_pixels_are(tmp_path):
     assert len(digests) == 3
     prepared(tmp_path)
     of_bytes = xxhash.xxh3_128_hexdigest(pixels([[0, 4095]], np.uint16))
-    digest = xxhash.xxh3_128_hexdigest(f"a.png {of_bytes} PNG I;16\n".encode())
-    assert read_index(tmp_path / "index.parquet").pixels_digest == digest  # as without the key
+    digest = xxhash.xxh3_128_hexdigest(f"a.png {of_bytes}\n".encode())
+    assert read_index(tmp_path / "index.parquet").pixels_digest == digest  # as before there was the key
+
+
+def test_the_kind_of_what_was_shown_otherwise_once_is_part_of_what_the_pixels_are(tmp_path):
+    content = pixels([[0, 4095]], np.uint16, "TIFF")
+    place(tmp_path, a_tif=content)
+    prepared(tmp_path)
+    digest = xxhash.xxh3_128_hexdigest(f"a.tif {xxhash.xxh3_128_hexdigest(content)} TIFF I;16\n".encode())
+    assert read_index(tmp_path / "index.parquet").pixels_digest == digest
 
 
 @pytest.mark.parametrize("skip", [False, True])

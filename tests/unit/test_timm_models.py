@@ -155,6 +155,44 @@ def test_a_file_of_another_kind_is_refused():
         weights_file("weights.npz")
 
 
+@pytest.mark.parametrize("name", ["last.ckpt", "W.PTH", "w.SafeTensors", "w.pth.tar"])
+def test_suffixes_are_known_in_any_case(tmp_path, name):
+    (tmp_path / name).touch()
+    assert weights_file(str(tmp_path / name)) == weights_file(str(tmp_path)) == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+def test_shards_are_refused_until_they_are_merged(tmp_path, kind):
+    for name in (
+        f"a-00001-of-00002.{kind}",
+        f"a-00002-of-00002.{kind}",
+        f"model.{kind}.index.json",
+        "training_args.bin",
+    ):
+        (tmp_path / name).touch()
+    for path in (tmp_path, tmp_path / f"a-00002-of-00002.{kind}", tmp_path / f"model.{kind}.index.json"):
+        with pytest.raises(BadInput, match="is a part of weights in shards; merge the shards into one file"):
+            weights_file(str(path))
+    (tmp_path / "model.safetensors").touch()
+    assert weights_file(str(tmp_path)) == f"{tmp_path}/model.safetensors"
+
+
+def test_the_only_shard_is_a_whole_file(tmp_path):
+    (tmp_path / "model-00001-of-00001.safetensors").touch()
+    assert weights_file(str(tmp_path)) == f"{tmp_path}/model-00001-of-00001.safetensors"
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+def test_a_folder_of_adapters_is_refused(tmp_path, kind):
+    for name in (f"adapter_model.{kind}", "adapter_config.json", "optimizer.pt", "training_args.bin"):
+        (tmp_path / name).touch()
+    for path in (tmp_path, tmp_path / f"adapter_model.{kind}"):
+        with pytest.raises(BadInput, match=rf"adapter_model.{kind}: holds adapters alone; merge them into their model"):
+            weights_file(str(path))
+    (tmp_path / "pytorch_model.bin").touch()
+    assert weights_file(str(tmp_path)) == f"{tmp_path}/pytorch_model.bin"
+
+
 def test_the_page_on_teachers_counts_and_parses():
     page = (Path(__file__).parents[2] / "docs" / "teachers.md").read_text()
     weights = sum(len(entry["tags"]) for entry in table()["models"].values())

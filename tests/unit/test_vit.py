@@ -12,6 +12,8 @@ from timm.models.vision_transformer import VisionTransformer
 from wecolora import vit
 from wecolora.errors import BadInput
 from wecolora.lora import add_lora, merge
+from wecolora.recipes import Architecture
+from wecolora.timm_models import table
 from wecolora.weight_copy import copy_weights
 
 
@@ -164,6 +166,29 @@ def test_a_file_of_another_kind_is_refused_by_name(tiny_architecture, tmp_path, 
     path.write_bytes(np.random.default_rng(0).bytes(4000))
     refused(tiny_architecture, path, "cannot be read")
     refused(tiny_architecture, tmp_path, "cannot be read")
+
+
+def test_a_stand_in_is_named(tiny_architecture, tmp_path, refused):
+    path = tmp_path / "teacher.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 1\n")
+    refused(tiny_architecture, path, "is a Git LFS pointer", "run `git lfs pull`")
+    path.write_text("<!DOCTYPE html><html>404</html>")
+    refused(tiny_architecture, path, "is an HTML page", "download failed")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int64, torch.bool])
+def test_weights_that_are_no_floating_point_numbers_are_refused(tiny_architecture, weights, refused, dtype):
+    state = load_file(weights)
+    save_file({**state, "norm.bias": state["norm.bias"].to(dtype)}, weights)
+    refused(tiny_architecture, weights, f"norm.bias is of {str(dtype)[6:]}, not of floating-point numbers", "give the")
+
+
+def test_no_model_has_buffers_that_are_whole_numbers():
+    """So that whatever stands in a file of its weights is a floating-point number."""
+    with torch.device("meta"):
+        models = [vit.build(Architecture(**entry["architecture"]).model_dump()) for entry in table()["models"].values()]
+    assert len(models) == 150
+    assert {tensor.dtype for model in models for tensor in model.state_dict().values()} == {torch.float32}
 
 
 @pytest.mark.parametrize(
