@@ -21,7 +21,7 @@ import xxhash
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from wecolora.errors import BadInput
-from wecolora.files import atomic_write, unreadable
+from wecolora.files import atomic_write, not_given, unreadable
 from wecolora.formats import name_of
 from wecolora.pixels import Range, correct, deep_kind, extremes, kind_of, oddities, range_of, rgb
 
@@ -213,9 +213,8 @@ def decode(source: bytes | str | Path, name: str, grey_range: Range | None = Non
     values of greys deeper than 8 bits are black and white; else it is the lowest and the highest of 16 bits, or of 12.
 
     Raises BadInput, with ``name``, for whatever cannot be read whole, for greys of no known range, and for more than
-    MAX_PIXELS (a decompression bomb). Takes at most 40 bytes of memory a pixel beside the file (3.6 GB; a picture one
-    pixel wide, whose rows Pillow finds by pointers), of the usual formats and shapes 16. Where memory does not suffice,
-    that is NoMemory.
+    MAX_PIXELS (a decompression bomb). Besides the file it takes up to 16 bytes of memory a pixel for usual formats
+    and shapes, and never more than 40 (3.6 GB for the largest picture). Raises NoMemory where that is not there.
     """
     content = source if isinstance(source, bytes) else _content(Path(source), name)
     return open_picture(content, name, lambda width, height: 1, grey_range).image
@@ -254,7 +253,7 @@ class Look(NamedTuple):
 
 
 def look(content: bytes, name: str) -> Look:
-    """What an image is that decode() can read. Greys of no known range are none that it refuses."""
+    """What an image is that decode() can read. It does not refuse greys of unknown range."""
     with _reading(content, name) as opened:
         kind = kind_of(opened)
         opened.load()
@@ -309,7 +308,7 @@ def _content(path: Path, name: str, offset: int = 0, size: int = 0) -> bytes:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BadInput(f"{name}: cannot be read ({error.strerror}); {REMEDY}.") from error
     except OSError as error:
-        raise unreadable(path, error, "", "", name) from error
+        raise not_given(name, error.errno or 0) from error
     except MemoryError as error:
         raise NoMemory(f"{name}: takes more memory than there is; give the job more.") from error
     if len(content) < size:

@@ -57,7 +57,7 @@ def range_of(kind: str) -> Range | None:
 def extremes(image: Image.Image) -> Range:
     """The lowest and the highest value of deep greys, as they stand in the file; of any other, of its colours."""
     if not is_deep(image.mode):
-        bands = np.array((image if image.mode == "RGB" else image.convert("RGB")).getextrema())
+        bands = np.array((image if image.mode in ("L", "RGB") else image.convert("RGB")).getextrema())
         return bands.min().item(), bands.max().item()
     unsigned = _is_unsigned(image)
     values = (_values(tile, unsigned) for _, tile in _tiles(image))
@@ -66,7 +66,8 @@ def extremes(image: Image.Image) -> Range:
 
 
 def correct(image: Image.Image) -> None:
-    """Mend what Pillow says of some files, before their pixels are loaded; ValueError where it would misread those."""
+    """Mend what Pillow says of some files, before their pixels are loaded. Raises ValueError for files that it would
+    misread."""
     raw = _raw(image)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         if image.mode == "L" and image.tag_v2.get(_SAMPLE_FORMAT) == (2,):

@@ -59,6 +59,7 @@ MODULES = {
         "datasets.rows",
         "datasets.table",
         "datasets.tars",
+        "folders",
         "formats",
         "images",
         "pixels",

@@ -17,7 +17,7 @@ from typing import Any
 
 from wecolora.config import Config, head_classes, parse
 from wecolora.errors import BadInput
-from wecolora.files import file_state, folder_state
+from wecolora.folders import file_state, folder_state
 from wecolora.grid import RunSpec, union
 from wecolora.methods import METHODS
 from wecolora.recipes import (

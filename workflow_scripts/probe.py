@@ -47,7 +47,7 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
         )
         if result.metric == "mean AUC" and None in result.per_class:
             runtime.log.warning(
-                "WARNING: %s: the mean AUC is without %d of %d classes, which no test image has, or every one",
+                "WARNING: %s: the mean AUC leaves out %d of %d classes, which no test image has, or every one",
                 dataset,
                 result.per_class.count(None),
                 len(classes),

@@ -17,7 +17,7 @@ from PIL import Image
 from wecolora.bundled import BUNDLED
 from wecolora.datasets import SOURCES, prepare
 from wecolora.errors import BadInput
-from wecolora.files import folder_state
+from wecolora.folders import folder_state
 from wecolora.images import read_index
 from wecolora.recipes import Bundled, Folder
 

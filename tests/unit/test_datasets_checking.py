@@ -197,9 +197,9 @@ def test_the_values_of_deep_greys_are_told_by_kind(tmp_path, told):
     assert found["brightest"] == {} and found["clipped"] == 0 and found["grey_range"] is None
     assert "mine: 2 images are of deep greys (PNG I;16), from 3 to 4012." in told.text
     # One range for both kinds.
-    assert "WARNING: mine: PNG I;16 ends at 4012, white is 65535" in told.text
+    assert "WARNING: mine: the brightest value of its PNG I;16 images is 4012, and 65535 is white" in told.text
     assert "if that is too dark: convert them, or change grey_range." in told.text
-    assert "TIFF I;16 ends at" not in told.text
+    assert "TIFF I;16 images is" not in told.text
 
 
 @pytest.mark.parametrize(
@@ -208,9 +208,7 @@ def test_the_values_of_deep_greys_are_told_by_kind(tmp_path, told):
 def test_dark_greys_are_warned_of_with_the_next_number_of_bits(tmp_path, told, highest, proposed):
     place(tmp_path, a_png=pixels([[0, highest]], np.uint16))
     prepared(tmp_path)
-    wanted = (
-        f"PNG I;16 ends at {highest}, white is 65535; if that is too dark: datasets.mine.grey_range: [0, {proposed}]."
-    )
+    wanted = f"PNG I;16 images is {highest}, and 65535 is white; if they are too dark: datasets.mine.grey_range: [0, {proposed}]."
     assert wanted in told.text
 
 
@@ -228,7 +226,7 @@ def test_a_range_is_told_with_what_it_clips(tmp_path, told):
     assert "mine: grey_range clips greys of 2 images." in told.text
     assert read_index(tmp_path / "index.parquet").grey_range == (0, 4095)
     # Of the TIFF file alone, which ends at 5.
-    assert told.text.count("WARNING:") == 1 and "TIFF I ends at 5, white is 4095" in told.text
+    assert told.text.count("WARNING:") == 1 and "TIFF I images is 5, and 4095 is white" in told.text
 
 
 def test_a_range_that_changes_nothing_is_told(tmp_path, told):
@@ -306,7 +304,7 @@ def test_dark_images_of_eight_bits_are_warned_of(tmp_path, told, kind, content):
     """Masks, values of 4 bits, and values of 12 in 16, of which Pillow keeps the high byte. A bright one ends it."""
     place(tmp_path, a_png=content, b_jpg=picture("JPEG"))
     assert prepared(tmp_path)["brightest"] == {kind: 15}
-    assert f"WARNING: mine: {kind} ends at 15, white is 255; convert what is too dark" in told.text
+    assert f"WARNING: mine: the brightest value of its {kind} images is 15, and 255 is white; convert them" in told.text
 
 
 def test_one_bright_image_of_a_kind_suffices(tmp_path, told):

@@ -385,6 +385,12 @@ def test_quotes_as_they_should_be(tmp_path):
     }
 
 
+def test_a_note_of_several_lines_with_commas_brings_no_row_along(tmp_path):
+    note = "FINDINGS:\nThe heart, lungs, and mediastinum are normal.\nNo change, as before."
+    table_of(tmp_path, f'path,label,report\n1.png,a,"{note}"\n2.png,b,short\n3.png,a,"one,\n two, three, four"\n')
+    assert [labels for labels, _ in found(prepared(tmp_path)).values()] == [["a"], ["b"], ["a"]]
+
+
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 def test_another_delimiter_than_the_suffixs_is_found(tmp_path, caplog, delimiter):
     caplog.set_level("INFO")
@@ -435,7 +441,7 @@ def test_every_table_that_pandas_writes_is_read_as_by_pandas(tmp_path, suffix, d
         ('"path","label"\n"1","1.png","a"\n', "line 2 has 3 columns, where the header has 2; name the rows' names"),
         ('path,label\n1.png, "x, y"\n', "line 2 has 3 columns, where the header has 2"),
         (
-            'path,label,note\n1.png,a,"one, two, three\nfour, five, six"\n',
+            'path,label,note\n1.png,a,"one, two, three\n2.png, five, six"\n',
             "take out the quote, or the line breaks between, or save the table as Parquet.",
         ),
     ],

@@ -588,7 +588,7 @@ def test_a_picture_that_is_named_as_an_array_is_a_picture(tmp_path, name):
     path = tmp_path / "pictures" / name
     path.parent.mkdir(parents=True)
     smooth(24, 20).save(path, "PNG")
-    index = Index("own", str(tmp_path / "pictures"), [], False, [f"{name}!"], [name], [0], [[]], ["train"])
+    index = Index("own", str(tmp_path / "pictures"), [], False, [name], [name], [0], [[]], ["train"])
     np.testing.assert_array_equal(np.asarray(index.image(0)), np.asarray(smooth(24, 20)))
 
 

@@ -268,4 +268,4 @@ def test_classes_without_an_auc_are_told(tmp_path, caplog, monkeypatch):
         )
     score = json.loads((tmp_path / "tags.json").read_text())
     assert score["per_class"] == [score["last"], None, None]
-    assert "WARNING: tags: the mean AUC is without 2 of 3 classes, which no test image has, or every one" in caplog.text
+    assert "WARNING: tags: the mean AUC leaves out 2 of 3 classes, which no test image has, or every one" in caplog.text

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from wecolora.errors import BadInput
-from wecolora.files import folder_state
+from wecolora.folders import folder_state
 from wecolora.grid import RunSpec
 from wecolora.recipes import ArtifactRecipe, CacheRecipe, ClaimsRecipe, DistillRecipe, ProbeJob, ReportRecipe
 from wecolora.workflow import FILES, Campaign

@@ -17,7 +17,7 @@ from PIL import Image
 
 from wecolora.datasets.listing import Entry, some
 from wecolora.errors import BadInput
-from wecolora.files import unreadable
+from wecolora.files import not_given
 from wecolora.images import MAX_PIXELS, NoMemory, look
 from wecolora.pixels import Range, deep_kind, range_of
 from wecolora.progress import Starting, silent
@@ -118,7 +118,7 @@ def _seen(root: Path, entry: Entry) -> Seen:
             content = file.read(-1 if whole else entry.size)
     except OSError as error:
         if error.errno not in OF_THE_FILE:
-            raise unreadable(root / entry.path, error, "", "", name=entry.id) from error
+            raise not_given(entry.id, error.errno or 0) from error
         return Seen("", "", f"{entry.id}: cannot be read ({error.strerror}).")
     except MemoryError as error:
         raise NoMemory(f"{entry.id}: takes more memory than there is; give the job more.") from error
@@ -176,11 +176,14 @@ def tell_values(name: str, found: dict[str, Any]) -> None:
         if about["highest"] < (black + white) / 2:
             fits = not given and top < white
             remedy = f"datasets.{name}.grey_range: [0, {max(1, top)}]" if fits else "convert them, or change grey_range"
-            text = "WARNING: %s: %s ends at %g, white is %g; if that is too dark: %s."
+            text = "WARNING: %s: the brightest value of its %s images is %g, and %g is white; if they are too dark: %s."
             log.warning(text, name, kind, about["highest"], white, remedy)
     for kind, highest in found["brightest"].items():
         if highest < 128:
-            text = "WARNING: %s: %s ends at %d, white is 255; convert what is too dark (grey_range is of deep greys)."
+            text = (
+                "WARNING: %s: the brightest value of its %s images is %d, and 255 is white; convert them if they are "
+                "too dark (grey_range acts on greys deeper than 8 bits alone)."
+            )
             log.warning(text, name, kind, highest)
     if given and not greys:
         log.warning("WARNING: %s: grey_range has no effect: no image has greys deeper than 8 bits.", name)

@@ -60,10 +60,11 @@ def _parts(name: str, root: Path, paths: list[str]) -> tuple[str, ...]:
     """The folders of the two splits, or train/ alone; none where the images have no labels."""
     folders = folders_in(root)
     used = {path.split("/")[0] for path in paths}
-    # A folder that is spelt as a split is one, also an empty one.
-    used |= {"train", *HELD_OUT} & set(folders)
     train = [folder for folder in folders if folder in used and folder.lower() in TRAIN_LIKE]
     held_out = [folder for folder in folders if folder in used and folder.lower() in HELD_OUT_LIKE]
+    # A folder that is spelt as a split is one, also without an image, where no other is.
+    train = train or [folder for folder in folders if folder == "train"]
+    held_out = held_out or [folder for folder in folders if folder in HELD_OUT]
     if train and held_out:
         for alike in (train, held_out):
             if len(alike) > 1:

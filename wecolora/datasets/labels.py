@@ -20,7 +20,7 @@ WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+", re.ASCII)
 
 
 def label_of(text: str) -> str:
-    """The label that a cell or a folder's name stands for: a whole number has one spelling (``1.0`` is ``1``, as pandas
+    """The label that a cell of a table stands for: a whole number has one spelling (``1.0`` is ``1``, as pandas
     writes it where a value of its column is missing), and so has an accented letter."""
     label = nfc(text.strip())
     whole = WHOLE.fullmatch(label)

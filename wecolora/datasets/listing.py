@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wecolora.errors import BadInput
-from wecolora.files import entries_of, files_below
+from wecolora.folders import entries_of, files_below
 
 SUFFIXES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",

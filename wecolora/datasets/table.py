@@ -12,7 +12,7 @@ from wecolora.datasets.columns import Columns, read_columns
 from wecolora.datasets.labels import is_list, is_unprintable, label_of
 from wecolora.datasets.listing import HELD_OUT, Entry, Inside, Listing, drawn, root_of, some
 from wecolora.errors import BadInput
-from wecolora.files import is_left_out
+from wecolora.folders import is_left_out
 from wecolora.recipes import Listed
 
 log = logging.getLogger("wecolora")
