@@ -198,7 +198,7 @@ def test_the_values_of_deep_greys_are_told_by_kind(tmp_path, told):
     assert "mine: 2 images are of deep greys (PNG I;16), from 3 to 4012." in told.text
     # One range for both kinds.
     assert "WARNING: mine: the brightest value of its PNG I;16 images is 4012, and 65535 is white" in told.text
-    assert "if that is too dark: convert them, or change grey_range." in told.text
+    assert "if they are too dark: convert them, or change grey_range." in told.text
     assert "TIFF I;16 images is" not in told.text
 
 
