@@ -208,7 +208,7 @@ def test_the_values_of_deep_greys_are_told_by_kind(tmp_path, told):
 def test_dark_greys_are_warned_of_with_the_next_number_of_bits(tmp_path, told, highest, proposed):
     place(tmp_path, a_png=pixels([[0, highest]], np.uint16))
     prepared(tmp_path)
-    wanted = f"PNG I;16 images is {highest}, and 65535 is white; if they are too dark: datasets.mine.grey_range: [0, {proposed}]."
+    wanted = f"{highest}, and 65535 is white; if they are too dark: datasets.mine.grey_range: [0, {proposed}]."
     assert wanted in told.text
 
 
