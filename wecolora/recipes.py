@@ -171,7 +171,8 @@ class Listed(_Divided):
     )
     separator: str | None = Field(
         default=None,
-        description="An image has several labels, divided by it, or none; the score is the AUC.",
+        description="An image has several labels, divided by it, or none; the score is the AUC. Lists in a Parquet "
+        "file are several labels as they are.",
     )
     split: str | None = Field(
         default=None, description="The column that says train or test (or val, valid or validation)."

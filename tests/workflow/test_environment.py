@@ -16,33 +16,28 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.workflow.conftest import REPOSITORY, new_place
+from tests.workflow.conftest import REPOSITORY, SMOKE, new_place
 from wecolora.config import parse
+from wecolora.workflow import refuse_unquotable
 
 # One run and one table: the least that has every stage.
+DIGITS = {**SMOKE["datasets"]["digits"], "train": 60, "test": 30}
+TABLE = {**SMOKE["artifacts"]["table3"], "rows": ["method"], "datasets": ["digits"]}
 SMALL = {
-    "name": "smoke",
-    "title": "Smoke",
+    **SMOKE,
     "corpus": {"dataset": "digits", "views": 1, "shard_percent": 100},
-    "datasets": {"digits": {"label": "digits", "source": "bundled", "bundled": "digits", "train": 60, "test": 30}},
-    "distill": {"epochs": 1, "warmup_epochs": 0, "batch": 10, "accumulate": 1, "lr": {2: 0.001}},
-    "probe": {"epochs": 2, "warmup_epochs": 1, "batch": 32, "base_lr": 8},
+    "datasets": {"digits": {key: value for key, value in DIGITS.items() if key not in ("stands_for", "job")}},
+    "distill": {**SMOKE["distill"], "epochs": 1, "warmup_epochs": 0},
+    "probe": {**SMOKE["probe"], "epochs": 2},
     "artifacts": {
-        "table3": {
-            "kind": "table",
-            "title": "Table 3",
-            "caption": "A caption.",
-            "rows": ["method"],
-            "runs": {"teacher": ["tiny"], "method": ["wecolora"], "r": [2], "k": [4], "alpha": [50]},
-            "datasets": ["digits"],
-        },
+        "table3": {**TABLE, "runs": {**TABLE["runs"], "method": ["wecolora"], "alpha": [50]}},
     },
 }
 
 
 @pytest.fixture
-def small(smoke_config):
-    return {**SMALL, "teachers": smoke_config["teachers"]}
+def small():
+    return copy.deepcopy(SMALL)
 
 
 @pytest.fixture
@@ -132,7 +127,6 @@ def test_a_bare_machine_makes_what_any_other_makes(place, small):
         (root / part / label).mkdir(parents=True)
         for number in range(8):
             Image.new("RGB", (32, 32), (number * 20, 90, 200)).save(root / part / label / f"é{number}.png")
-    small = copy.deepcopy(small)
     small["distill"]["batch"], small["title"], small["teachers"]["tiny"]["label"] = 4, odd, odd
     small["artifacts"]["table3"].update(title=odd, caption=odd)
     small["datasets"]["digits"] = {"label": odd, "source": "folder", "root": root.name}
@@ -185,7 +179,5 @@ def test_a_project_in_a_path_with_a_space_is_refused_before_anything_is_installe
     assert not (folder / ".venv").exists()
 
 
-def test_letters_of_any_language_are_no_signs_of_the_shell(tmp_path):
-    from wecolora.workflow import refuse_unquotable
-
+def test_letters_of_any_language_are_no_signs_of_the_shell():
     refuse_unquotable(str(Path("/home/andré/項目/x-1.2_3/.venv/bin/python")))
