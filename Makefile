@@ -66,13 +66,13 @@ lint: $(INSTALLED) ## check style, types and the workflow
 bench: $(INSTALLED) ## run the benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)
 
-schema: $(INSTALLED) ## write schemas/config.schema.json from wecolora/config.py
+schema: $(INSTALLED) ## write schemas/config.schema.json from wecolora/config/campaign.py
 	@mkdir -p schemas
-	$(BIN)/python -m wecolora.config > schemas/config.schema.json.new
+	$(BIN)/python -m wecolora.config.campaign > schemas/config.schema.json.new
 	@mv schemas/config.schema.json.new schemas/config.schema.json
 
-models: $(INSTALLED) ## write wecolora/timm_models.json from the installed timm
-	$(BIN)/python -m wecolora.timm_models
+models: $(INSTALLED) ## write wecolora/config/timm_catalogue.json from the installed timm
+	$(BIN)/python -m tools.timm_catalogue
 
 clean: ## remove results/
 	rm -rf results

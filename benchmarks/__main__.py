@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks import decode, probes, reads, steps
 from benchmarks.common import Setting
-from wecolora import hardware
+from wecolora.core import hardware
 
 WIDTH = 100
 BENCHMARKS = {"steps": steps, "reads": reads, "probes": probes, "decode": decode}

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from wecolora.cache import CacheReader, write_shard
-from wecolora.images import Index
-from wecolora.recipes import Architecture, CacheRecipe, DistillRecipe
-from wecolora.vit import build
+from wecolora.config.recipes import Architecture, CacheRecipe, DistillRecipe
+from wecolora.data.images import Index
+from wecolora.models.vit import build
+from wecolora.training.cache import CacheReader, write_shard
 
 SHA256 = "0" * 64  # of the weights, which no file holds
 ARCHITECTURE = Architecture()  # ViT-B/16 at 224 px

@@ -11,9 +11,9 @@ import skimage.data
 from PIL import Image
 
 from benchmarks.common import ARCHITECTURE, Row, Setting, interleaved, ratio
-from wecolora.cache import view_pixels
-from wecolora.decoder import Decoder
-from wecolora.images import Index
+from wecolora.data.decoder import Decoder
+from wecolora.data.images import Index
+from wecolora.training.cache import view_pixels
 
 SIZE = ARCHITECTURE.img_size
 TITLE = f"Images a second and core, JPEG files to crops of {SIZE} px; the ratio is to bare decoding by Pillow"

@@ -16,10 +16,10 @@ from benchmarks.common import (
     random_teacher,
     ratio,
 )
-from wecolora.features import read_features, write_features
-from wecolora.probe import train_probe
-from wecolora.recipes import ProbeRecipe
-from wecolora.vit import normalise, pooled
+from wecolora.config.recipes import ProbeRecipe
+from wecolora.evaluation.features import read_features, write_features
+from wecolora.evaluation.probe import train_probe
+from wecolora.models.vit import normalise, pooled
 
 TITLE = "An epoch of the linear probe: times faster than forwarding the backbone"
 

@@ -20,7 +20,7 @@ from benchmarks.common import (
     seconds,
     write_cache,
 )
-from wecolora.cache import CacheReader
+from wecolora.training.cache import CacheReader
 
 Maps = tuple[np.ndarray, np.ndarray]
 Times = list[tuple[float, float]]

@@ -18,12 +18,12 @@ from benchmarks.common import (
     ratio,
     write_cache,
 )
-from wecolora.distill import Tally, updates
-from wecolora.objectives import token_loss
-from wecolora.optim import adamw
-from wecolora.sources import CachedSource, OnlineSource, Source
-from wecolora.students import start
-from wecolora.vit import normalise, tokens_before_norm
+from wecolora.models.vit import normalise, tokens_before_norm
+from wecolora.training.distill import Tally, updates
+from wecolora.training.objectives import token_loss
+from wecolora.training.optim import adamw
+from wecolora.training.sources import CachedSource, OnlineSource, Source
+from wecolora.training.students import start
 
 TITLE = "A distillation step (WeCoLoRA, r = 2, k = 128) over its bare forward + backward"
 

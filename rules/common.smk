@@ -6,10 +6,10 @@ from snakemake.utils import update_config
 
 sys.path.insert(0, workflow.basedir)
 
-from wecolora.config import read_config, typed
-from wecolora.errors import BadInput
-from wecolora.files import in_utf8, remove_leftovers
-from wecolora.workflow import Campaign, refuse_unquotable
+from wecolora.campaign.selection import Campaign, refuse_unquotable
+from wecolora.config.campaign import read_config, typed
+from wecolora.core.errors import BadInput
+from wecolora.core.files import in_utf8, remove_leftovers
 
 try:
     in_utf8()

@@ -39,14 +39,16 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import wecolora.images
+import wecolora.data.images
 from tests import layouts
-from wecolora import cli, runtime, vit
-from wecolora.errors import BadInput
-from wecolora.grid import RunSpec
-from wecolora.parallel import Team
-from wecolora.resume import ResumeFile
-from wecolora.workflow import Campaign
+from wecolora import cli
+from wecolora.campaign.selection import Campaign
+from wecolora.config.runs import RunSpec
+from wecolora.core import runtime
+from wecolora.core.errors import BadInput
+from wecolora.core.parallel import Team
+from wecolora.core.resume import ResumeFile
+from wecolora.models import vit
 from workflow_scripts import (
     cache_teacher,
     claims,
@@ -252,7 +254,7 @@ def inside(folder: Path) -> Iterator[None]:
     takes over, is given back."""
     before, log = os.getcwd(), runtime.log
     kept, level = (log.handlers, log.propagate), log.level
-    wecolora.images._ARRAYS = {}
+    wecolora.data.images._ARRAYS = {}
     os.chdir(folder)
     try:
         yield
@@ -793,7 +795,7 @@ def disguised(place: Place) -> None:
     path, about = place.path(IMAGE), place.path(IMAGE).stat()
     path.write_bytes(path.read_bytes()[:-4] + bytes(4))
     os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
-    wecolora.images.decode(path, "it can be read")
+    wecolora.data.images.decode(path, "it can be read")
 
 
 RANGE = "datasets.pictures.grey_range: [lowest, highest]"

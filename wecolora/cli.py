@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.console import Console
 
-from wecolora.config import read_config
-from wecolora.errors import BadInput
-from wecolora.files import in_utf8
-from wecolora.workflow import Campaign
+from wecolora.campaign.selection import Campaign
+from wecolora.config.campaign import read_config
+from wecolora.core.errors import BadInput
+from wecolora.core.files import in_utf8
 
 # What users type, such as a root, is text, and brackets in it are no markup of rich's.
 PLAIN: Any = {"markup": False, "highlight": False}
@@ -25,7 +25,8 @@ def _campaign(arguments: argparse.Namespace) -> Campaign:
 
 def plan(arguments: argparse.Namespace) -> None:
     """Print what a campaign takes."""
-    from wecolora import hardware, plan  # torch
+    from wecolora.campaign import plan
+    from wecolora.core import hardware  # torch
 
     campaign = _campaign(arguments)
     if arguments.tflops is not None and not arguments.tflops > 0:
@@ -44,7 +45,7 @@ def plan(arguments: argparse.Namespace) -> None:
 
 def status(arguments: argparse.Namespace) -> None:
     """Print how far a campaign is."""
-    from wecolora import status
+    from wecolora.campaign import status
 
     campaign = _campaign(arguments)
     if not os.path.isdir(campaign.root):

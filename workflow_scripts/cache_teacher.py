@@ -1,11 +1,12 @@
 """Rule cache_teacher: one shard of a teacher's cache."""
 
-from wecolora import hardware, runtime, vit
-from wecolora.cache import write_shard
-from wecolora.images import read_index
-from wecolora.progress import Progress
-from wecolora.recipes import CacheRecipe
-from wecolora.subset import prefix_length, read_subset
+from wecolora.config.recipes import CacheRecipe
+from wecolora.core import hardware, runtime
+from wecolora.core.progress import Progress
+from wecolora.data.images import read_index
+from wecolora.data.subset import prefix_length, read_subset
+from wecolora.models import vit
+from wecolora.training.cache import write_shard
 
 
 def main(*, index, subset, weights, cache, recipe, threads):

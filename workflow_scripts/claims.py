@@ -1,9 +1,9 @@
 """Rule claims: verdicts on what the paper says in words."""
 
-from wecolora import runtime
-from wecolora.claims import write_claims
-from wecolora.recipes import ClaimsRecipe
-from wecolora.scores import read_scores
+from wecolora.config.recipes import ClaimsRecipe
+from wecolora.core import runtime
+from wecolora.results.claims import write_claims
+from wecolora.results.scores import read_scores
 
 
 def main(*, scores, csv, comparisons, markdown, recipe):

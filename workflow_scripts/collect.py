@@ -1,8 +1,8 @@
 """Rule collect: every score of the campaign in one tidy CSV."""
 
-from wecolora import runtime
-from wecolora.files import atomic_write
-from wecolora.scores import read_scores
+from wecolora.core import runtime
+from wecolora.core.files import atomic_write
+from wecolora.results.scores import read_scores
 
 
 def main(*, scores, table):

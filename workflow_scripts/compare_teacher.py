@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
-from wecolora import hardware, runtime, vit
-from wecolora.images import read_index
-from wecolora.probe import targets, train_probe
-from wecolora.recipes import CompareRecipe
+from wecolora.config.recipes import CompareRecipe
+from wecolora.core import hardware, runtime
+from wecolora.data.images import read_index
+from wecolora.evaluation.probe import targets, train_probe
+from wecolora.models import vit
 
 
 def main(*, weights, about, indexes, card, recipe, threads):

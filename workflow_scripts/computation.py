@@ -1,8 +1,8 @@
 """Rule computation: the computation study."""
 
-from wecolora import hardware, runtime
-from wecolora.computation import write_counts, write_speed
-from wecolora.recipes import ComputationRecipe
+from wecolora.config.recipes import ComputationRecipe
+from wecolora.core import hardware, runtime
+from wecolora.results.computation import write_counts, write_speed
 
 
 def main(*, csv, markdown, speed, recipe, threads):

@@ -4,15 +4,16 @@ import time
 
 import torch
 
-from wecolora import hardware, parallel, runtime, vit
-from wecolora.cache import CacheReader
-from wecolora.distill import distill
-from wecolora.images import read_index
-from wecolora.methods import METHODS
-from wecolora.recipes import DistillRecipe
-from wecolora.resume import ResumeFile
-from wecolora.sources import CachedSource, OnlineSource, Source
-from wecolora.subset import prefix_length, read_subset
+from wecolora.config.methods import METHODS
+from wecolora.config.recipes import DistillRecipe
+from wecolora.core import hardware, parallel, runtime
+from wecolora.core.resume import ResumeFile
+from wecolora.data.images import read_index
+from wecolora.data.subset import prefix_length, read_subset
+from wecolora.models import vit
+from wecolora.training.cache import CacheReader
+from wecolora.training.distill import distill
+from wecolora.training.sources import CachedSource, OnlineSource, Source
 
 
 def main(*, index, subset, weights, shards, student, circumstances, resume, recipe, threads, team):

@@ -2,12 +2,13 @@
 
 from functools import partial
 
-from wecolora import hardware, runtime, vit
-from wecolora.features import write_features
-from wecolora.images import read_index
-from wecolora.progress import Progress
-from wecolora.recipes import FeatureRecipe
-from wecolora.resume import ResumeRows
+from wecolora.config.recipes import FeatureRecipe
+from wecolora.core import hardware, runtime
+from wecolora.core.progress import Progress
+from wecolora.core.resume import ResumeRows
+from wecolora.data.images import read_index
+from wecolora.evaluation.features import write_features
+from wecolora.models import vit
 
 
 def main(*, student, indexes, features, resume, recipe, threads):

@@ -2,9 +2,10 @@
 
 import timm
 
-from wecolora import hardware, runtime, vit
-from wecolora.fetch import download, fetched
-from wecolora.recipes import FetchRecipe
+from wecolora.config.recipes import FetchRecipe
+from wecolora.core import hardware, runtime
+from wecolora.models import vit
+from wecolora.models.fetch import download, fetched
 
 
 def main(*, source, weights, recipe, threads):

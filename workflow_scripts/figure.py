@@ -1,9 +1,9 @@
 """Rule figure: one of the paper's figures."""
 
-from wecolora import runtime
-from wecolora.figures import write_figure
-from wecolora.recipes import ArtifactRecipe
-from wecolora.scores import read_scores
+from wecolora.config.recipes import ArtifactRecipe
+from wecolora.core import runtime
+from wecolora.results.figures import write_figure
+from wecolora.results.scores import read_scores
 
 
 def main(*, scores, csv, png, pdf, recipe):

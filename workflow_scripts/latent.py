@@ -1,10 +1,10 @@
 """Rule latent: t-SNE of the features of two or more students."""
 
-from wecolora import runtime
-from wecolora.features import read_features
-from wecolora.latent import write_latent
-from wecolora.methods import METHODS
-from wecolora.recipes import ArtifactRecipe
+from wecolora.config.methods import METHODS
+from wecolora.config.recipes import ArtifactRecipe
+from wecolora.core import runtime
+from wecolora.evaluation.features import read_features
+from wecolora.results.latent import write_latent
 
 
 def main(*, features, csv, png, pdf, recipe):

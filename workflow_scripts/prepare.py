@@ -1,9 +1,9 @@
 """Rule prepare: the index of a data set, and the report on its images."""
 
-from wecolora import runtime
-from wecolora.datasets import prepare
-from wecolora.progress import Progress
-from wecolora.recipes import PrepareRecipe
+from wecolora.config.recipes import PrepareRecipe
+from wecolora.core import runtime
+from wecolora.core.progress import Progress
+from wecolora.data.prepare import prepare
 
 
 def main(*, index, report, recipe, threads):

@@ -2,11 +2,11 @@
 
 import torch
 
-from wecolora import hardware, runtime
-from wecolora.images import read_index
-from wecolora.pretrain import pretrain
-from wecolora.recipes import PretrainRecipe
-from wecolora.vit import save_weights
+from wecolora.config.recipes import PretrainRecipe
+from wecolora.core import hardware, runtime
+from wecolora.data.images import read_index
+from wecolora.models.vit import save_weights
+from wecolora.training.pretrain import pretrain
 
 
 def main(*, index, weights, recipe, threads):

@@ -4,14 +4,14 @@ import dataclasses
 import time
 from typing import Any
 
-from wecolora import hardware, runtime
-from wecolora.features import read_features
-from wecolora.files import read_json
-from wecolora.grid import RunSpec
-from wecolora.health import probe_signs
-from wecolora.probe import largest_class, train_probe
-from wecolora.recipes import ProbeJob
-from wecolora.revisions import REVISIONS
+from wecolora.campaign.revisions import REVISIONS
+from wecolora.config.recipes import ProbeJob
+from wecolora.config.runs import RunSpec
+from wecolora.core import hardware, runtime
+from wecolora.core.files import read_json
+from wecolora.evaluation.features import read_features
+from wecolora.evaluation.probe import largest_class, train_probe
+from wecolora.training.health import probe_signs
 
 STAGES = ("prepare", "subset", "cache_teacher", "distill", "features", "probe")
 

@@ -1,8 +1,8 @@
 """Rule report: the campaign as one HTML page."""
 
-from wecolora import runtime
-from wecolora.recipes import ReportRecipe
-from wecolora.report import write_report
+from wecolora.config.recipes import ReportRecipe
+from wecolora.core import runtime
+from wecolora.results.report import write_report
 
 
 def main(*, scores, students, indexes, config, html, recipe):

@@ -1,7 +1,7 @@
 """Rule resolved_config: the config with its defaults made explicit."""
 
-from wecolora import runtime
-from wecolora.files import write_text
+from wecolora.core import runtime
+from wecolora.core.files import write_text
 
 
 def main(*, config, path):

@@ -2,11 +2,12 @@
 
 import torch
 
-from wecolora import hardware, runtime, vit
-from wecolora.images import read_index
-from wecolora.methods import METHODS
-from wecolora.recipes import ArtifactRecipe, FeatureRecipe
-from wecolora.rollout import attentions, examples, rollout, write_rollout
+from wecolora.config.methods import METHODS
+from wecolora.config.recipes import ArtifactRecipe, FeatureRecipe
+from wecolora.core import hardware, runtime
+from wecolora.data.images import read_index
+from wecolora.models import vit
+from wecolora.results.rollout import attentions, examples, rollout, write_rollout
 
 
 def main(*, students, index, csv, png, pdf, recipe, sight, threads):

@@ -1,9 +1,9 @@
 """Rule subset: the nested, class-balanced order of the corpus."""
 
-from wecolora import runtime
-from wecolora.images import read_index
-from wecolora.recipes import SubsetRecipe
-from wecolora.subset import write_subset
+from wecolora.config.recipes import SubsetRecipe
+from wecolora.core import runtime
+from wecolora.data.images import read_index
+from wecolora.data.subset import write_subset
 
 
 def main(*, index, subset, recipe):

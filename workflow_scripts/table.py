@@ -1,9 +1,9 @@
 """Rule table: one of the paper's tables."""
 
-from wecolora import runtime
-from wecolora.recipes import ArtifactRecipe
-from wecolora.scores import read_scores
-from wecolora.tables import write_table
+from wecolora.config.recipes import ArtifactRecipe
+from wecolora.core import runtime
+from wecolora.results.scores import read_scores
+from wecolora.results.tables import write_table
 
 
 def main(*, scores, csv, markdown, latex, recipe):

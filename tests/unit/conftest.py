@@ -16,7 +16,7 @@ import pytest
 @pytest.fixture
 def tiny_architecture():
     """timm arguments of a vision transformer that is built in milliseconds."""
-    from wecolora.recipes import Architecture
+    from wecolora.config.recipes import Architecture
 
     return Architecture(img_size=16, patch_size=8, embed_dim=32, depth=4, num_heads=2).model_dump()
 
@@ -26,7 +26,7 @@ def tiny_teacher(tiny_architecture):
     """A frozen teacher no two of whose tensors are alike: biases and norms are random too."""
     import torch
 
-    from wecolora import vit
+    from wecolora.models import vit
 
     generator = torch.Generator().manual_seed(7)
     model = vit.build(tiny_architecture).requires_grad_(False).eval()
@@ -83,9 +83,9 @@ def unlabelled_index(unlabelled_folder, tmp_path):
     """The index of these pictures, as rule prepare makes it. Whoever reads its labels fails."""
     import dataclasses
 
-    from wecolora.datasets import prepare
-    from wecolora.images import read_index
-    from wecolora.recipes import Folder
+    from wecolora.config.recipes import Folder
+    from wecolora.data.images import read_index
+    from wecolora.data.prepare import prepare
 
     class Secret(list):
         def _refuse(self, *_):
@@ -101,7 +101,7 @@ def unlabelled_index(unlabelled_folder, tmp_path):
 @pytest.fixture
 def distill_recipe(tiny_architecture):
     """A recipe of a small distillation; keyword arguments replace its values."""
-    from wecolora.recipes import DistillRecipe
+    from wecolora.config.recipes import DistillRecipe
 
     def make(**changes):
         values = {
@@ -138,7 +138,7 @@ def distill_recipe(tiny_architecture):
 @pytest.fixture
 def online_source(tiny_teacher, unlabelled_index, distill_recipe):
     """The pictures, last first, and the tiny teacher's tokens, computed in each step; ``calls``: (rows, view)."""
-    from wecolora.sources import OnlineSource
+    from wecolora.training.sources import OnlineSource
 
     class Recording(OnlineSource):
         def __init__(self, *arguments):
@@ -207,7 +207,7 @@ def array_index(tmp_path):
     import numpy as np
     from PIL import Image
 
-    from wecolora.images import Index
+    from wecolora.data.images import Index
 
     rng = np.random.default_rng(11)
     coarse = [Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)) for _ in range(12)]

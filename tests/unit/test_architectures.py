@@ -13,19 +13,19 @@ import torch
 from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 
-from wecolora import vit
-from wecolora.cache import CacheReader, write_shard
-from wecolora.computation import bytes_per_view, counts
-from wecolora.deit import DeiT
-from wecolora.dmae import DMAE
-from wecolora.lora import add_lora, merge
-from wecolora.methods import METHODS
-from wecolora.minivit import MiniViT
-from wecolora.objectives import TokenObjective
-from wecolora.recipes import Architecture, CacheRecipe, StudentShape
-from wecolora.rollout import attentions, rollout
-from wecolora.timm_models import lookup
-from wecolora.weight_copy import copy_weights
+from wecolora.config.methods import METHODS
+from wecolora.config.recipes import Architecture, CacheRecipe, StudentShape
+from wecolora.config.timm_catalogue import lookup
+from wecolora.models import vit
+from wecolora.models.lora import add_lora, merge
+from wecolora.models.weight_copy import copy_weights
+from wecolora.results.computation import bytes_per_view, counts
+from wecolora.results.rollout import attentions, rollout
+from wecolora.training.cache import CacheReader, write_shard
+from wecolora.training.deit import DeiT
+from wecolora.training.dmae import DMAE
+from wecolora.training.minivit import MiniViT
+from wecolora.training.objectives import TokenObjective
 
 SMALL = {"embed_dim": 48, "depth": 4, "num_heads": 3}
 # (timm's name, what the config changes, tokens before the patches)
@@ -193,7 +193,7 @@ def test_counts_are_of_the_model_that_is_built(case):
 
 def test_every_model_of_the_table_is_built_as_timm_builds_it():
     """Names and shapes of the parameters, without memory for them; a sample, a model of each kind of shape."""
-    from wecolora.timm_models import table
+    from wecolora.config.timm_catalogue import table
 
     seen: list[set[str]] = []
     for name, entry in table()["models"].items():

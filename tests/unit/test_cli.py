@@ -33,7 +33,7 @@ def test_plan_names_the_roots_that_are_not_there(config, small_config, tmp_path,
 
 
 def test_a_rate_is_measured(config, capsys, monkeypatch):
-    monkeypatch.setattr("wecolora.plan.SECONDS", 0.01)
+    monkeypatch.setattr("wecolora.campaign.plan.SECONDS", 0.01)
     assert main(["plan", "--measure"]) == 0
     assert "measured here, The one on cpu" in capsys.readouterr().out.replace("\n", "")
 

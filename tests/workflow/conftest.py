@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 
-from wecolora import vit
+from wecolora.models import vit
 
 REPOSITORY = Path(__file__).parents[2]
 ARCHITECTURE = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2}

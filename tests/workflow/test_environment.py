@@ -17,8 +17,8 @@ import yaml
 from PIL import Image
 
 from tests.workflow.conftest import REPOSITORY, SMOKE, new_place
-from wecolora.config import parse
-from wecolora.workflow import refuse_unquotable
+from wecolora.campaign.selection import refuse_unquotable
+from wecolora.config.campaign import parse
 
 # One run and one table: the least that has every stage.
 DIGITS = {**SMOKE["datasets"]["digits"], "train": 60, "test": 30}

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.workflow.conftest import REPOSITORY, SMOKE
-from wecolora.files import remove_leftovers
-from wecolora.workflow import Campaign
+from wecolora.campaign.selection import Campaign
+from wecolora.core.files import remove_leftovers
 
 KILLS = 12
 RUN = "wecolora_r2_k4_a20_s0"

@@ -17,9 +17,9 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
 from tests.workflow.conftest import ARCHITECTURE, SMOKE, Place, new_place
-from wecolora.jobs import jobs
-from wecolora.revisions import REVISIONS
-from wecolora.workflow import Campaign
+from wecolora.campaign.jobs import jobs
+from wecolora.campaign.revisions import REVISIONS
+from wecolora.campaign.selection import Campaign
 
 COLLECTED = {"collect", "resolved_config", "report", "all"}
 

@@ -1,0 +1,243 @@
+"""Distillation by several processes: what one process gives, up to the order of floating-point sums."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+import torch
+from torch import distributed as dist
+from torch import multiprocessing
+
+from tests.unit.conftest import ends
+from wecolora.config.methods import METHODS
+from wecolora.core import parallel
+from wecolora.core.errors import BadInput, Stopped
+from wecolora.core.parallel import Team
+from wecolora.core.resume import ResumeFile
+from wecolora.training import distill as module
+from wecolora.training.distill import distill
+
+IMAGES = 36
+DISTILLED = [method for method in METHODS if method != "teacher"]
+
+
+def run_of(method, source, recipe, teacher, team=None, **others):
+    """A distillation, as the others are that it is compared with."""
+    labels = torch.arange(IMAGES) % 3 if METHODS[method].reads_labels else None
+    return distill(teacher, source, IMAGES, recipe, labels=labels, team=team, **others)
+
+
+def _member(rank, size, folder, work):
+    torch.set_num_threads(1)
+    meeting = f"file://{folder}/meeting"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size, timeout=timedelta(seconds=60))
+    torch.save(work(Team(rank, size), folder), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def together(tmp_path):
+    """What each of ``size`` processes makes of ``work(team, folder)``."""
+
+    def start(size, work):
+        multiprocessing.start_processes(_member, (size, tmp_path, work), nprocs=size, start_method="fork")
+        return [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(size)]
+
+    return start
+
+
+def test_alone_nothing_is_exchanged():
+    rows = torch.arange(6.0, requires_grad=True)
+    (rows**2).sum().backward()
+    before = rows.grad.clone()
+    team = Team()
+    team.average_gradients([rows])
+    assert torch.equal(rows.grad, before)
+    assert team.part(rows) is not None and torch.equal(team.part(rows), rows)
+    assert team.whole(rows) is rows and team.mean(rows) is rows
+    assert team.any(True) and not team.any(False)
+
+
+def test_parts_wholes_means_and_flags(together):
+    def work(team, folder):
+        rows = torch.arange(12).view(6, 2)
+        weight, bias, unused = (torch.zeros(shape, requires_grad=True) for shape in ((2, 2), 3, 1))
+        weight.grad = torch.full((2, 2), float(team.rank))
+        bias.grad = torch.arange(3.0) * (team.rank + 1)
+        team.average_gradients([weight, bias, unused])
+        flags = [team.any(flag) for flag in (False, team.rank == 1, True)]
+        return (
+            team.part(rows),
+            team.whole(team.part(rows)),
+            team.mean(torch.tensor([1.0, team.rank])),
+            (weight.grad, bias.grad, unused.grad),
+            flags,
+        )
+
+    found = together(3, work)
+    for rank, (part, whole, mean, (weight, bias, unused), flags) in enumerate(found):
+        assert part.tolist() == [[4 * rank, 4 * rank + 1], [4 * rank + 2, 4 * rank + 3]]
+        assert torch.equal(whole, torch.arange(12).view(6, 2))
+        assert mean.tolist() == [1.0, 1.0]
+        assert torch.equal(weight, torch.ones(2, 2)) and bias.tolist() == [0.0, 2.0, 4.0] and unused is None
+        assert flags == [False, True, True]
+
+
+class Still(torch.optim.SGD):
+    """Moves nothing; keeps the gradients of each update."""
+
+    def __init__(self, parameters, weight_decay):
+        super().__init__(list(parameters), lr=0.0)
+        self.gradients = []
+
+    def step(self, closure=None):
+        own = [p.grad for group in self.param_groups for p in group["params"]]
+        self.gradients.append([None if gradient is None else gradient.clone() for gradient in own])
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_every_method_has_the_gradients_of_one_process(
+    headed_teacher, online_source, distill_recipe, together, monkeypatch, size
+):
+    """AdamW would hide a wrong scale: its steps do not depend on it."""
+    made = []
+    monkeypatch.setattr(module, "adamw", lambda *arguments: made.append(Still(*arguments)) or made[-1])
+
+    def work(team, folder):
+        for method in DISTILLED:
+            run_of(method, online_source, distill_recipe(method=method, epochs=1), headed_teacher, team)
+        return [optimiser.gradients for optimiser in made]
+
+    alone = work(Team(), None)
+    for found in together(size, work):
+        for method, updates, wanted in zip(DISTILLED, found[len(DISTILLED) :], alone, strict=True):
+            assert len(updates) == len(wanted) == 3
+            scale = max(gradient.abs().max() for update in wanted for gradient in update if gradient is not None)
+            for update, expected in zip(updates, wanted, strict=True):
+                for gradient, one in zip(update, expected, strict=True):
+                    assert (gradient is None) == (one is None)
+                    if one is not None:
+                        assert (gradient - one).abs().max() <= 1e-5 * scale, method
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_every_method_gives_the_student_and_the_record_of_one_process(
+    headed_teacher, online_source, distill_recipe, together, size
+):
+    recipes = {method: distill_recipe(method=method, epochs=3) for method in DISTILLED}
+
+    def work(team, folder):
+        made = {}
+        for method, recipe in recipes.items():
+            online_source.calls.clear()
+            student, history = run_of(method, online_source, recipe, headed_teacher, team)
+            made[method] = ends(student, images, "after_norm"), history, online_source.calls[:]
+        return made
+
+    images = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    alone = work(Team(), None)
+    found = together(size, work)
+    for method in recipes:
+        start = run_of(method, online_source, distill_recipe(method=method, epochs=0), headed_teacher)[0]
+        tokens, history, calls = alone[method]
+        moved = (tokens - ends(start, images, "after_norm")).abs().max()
+        for made in found:
+            assert (made[method][0] - tokens).abs().max() <= 1e-3 * moved, method
+            assert made[method][1] == [
+                {
+                    key: value if key == "signs" or value is None else pytest.approx(value, rel=1e-4)
+                    for key, value in epoch.items()
+                }
+                for epoch in history
+            ], method
+        # Each image of a micro-batch was read by one of them, in the view of one process.
+        for number, (rows, view) in enumerate(calls):
+            parts = [made[method][2][number] for made in found]
+            assert [row for part, _ in parts for row in part] == rows and {part for _, part in parts} == {view}
+
+
+def test_a_batch_without_equal_parts_is_refused(tiny_teacher, online_source, distill_recipe):
+    with pytest.raises(BadInput, match=r"distill\.batch = 6 has no equal parts for 4 GPUs"):
+        distill(tiny_teacher, online_source, IMAGES, distill_recipe(), team=Team(0, 4))
+
+
+def test_told_to_stop_one_of_them_all_stop_and_the_first_saves(
+    headed_teacher, online_source, distill_recipe, together, tmp_path
+):
+    """And what they saved goes on, by as many or by one."""
+    recipe = distill_recipe(method="dmae", epochs=3)
+
+    def work(team, folder):
+        asked = iter([False] * 4 + [team.rank == 1])
+        state = ResumeFile(folder if team.rank == 0 else folder / "other", "run")
+        with pytest.raises(Stopped, match="epoch 2, 4 of 6"):
+            run_of("dmae", online_source, recipe, headed_teacher, team, resume=state, stopping=lambda: next(asked))
+        assert not (folder / "other").exists()
+        again = ResumeFile(folder if team.rank == 0 else None, "run")  # the others get what the first has read
+        resumed, history = run_of("dmae", online_source, recipe, headed_teacher, team, resume=again)
+        whole, whole_history = run_of("dmae", online_source, recipe, headed_teacher, team)
+        assert history == whole_history
+        return all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in resumed.state_dict().items())
+
+    assert together(2, work) == [True, True]
+
+
+# By torchrun
+
+
+@pytest.mark.parametrize(
+    ("resources", "count"),
+    [
+        ({}, 1),
+        ({"gpu": 1}, 1),
+        ({"gpu": 4}, 4),
+        ({"gpu": 0, "gres": "gpu:a100:2"}, 2),
+        ({"gres": "gpu:3"}, 3),
+        ({"gres": "gpu:a100"}, 1),
+        ({"gres": "gpu"}, 1),
+        ({"gres": "gpu:2,nvme:100"}, 2),
+        ({"gres": "nvme:100,gpu:a100:4(S:0-1)"}, 4),
+        ({"gres": "nvme:100"}, 1),
+        ({"gpu": 0}, 1),
+    ],
+)
+def test_gpus_are_asked_for_in_either_way(resources, count):
+    assert parallel.gpus(resources) == count
+
+
+SCRIPT = """
+import sys
+from wecolora.core import parallel, runtime
+parallel.spread(2, sys.argv[1])
+with runtime.job(sys.argv[1]), parallel.joined() as team:
+    runtime.log.info("%d of %d", team.rank, team.size)
+    runtime.log.error("an error of %d", team.rank)
+"""
+
+
+def test_a_script_goes_on_as_two_processes_with_one_log(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # whatever there is: there may be one
+    script, log = tmp_path / "script.py", tmp_path / "job.log"
+    script.write_text(SCRIPT)
+    log.write_text("of the last time\n")
+    ended = subprocess.run([sys.executable, script, log], capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    told = sorted(line[20:] for line in log.read_text().splitlines())
+    assert told == ["0 of 2", "an error of 0", "an error of 1", "finished"]
+
+
+def test_alone_the_team_is_one_process():
+    with parallel.joined() as team:
+        assert team == Team(0, 1)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(BadInput, match="4 GPUs are asked for, and torch finds 2"), parallel.joined():
+        pass

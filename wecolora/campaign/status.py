@@ -1,0 +1,151 @@
+"""How far a campaign is: per artifact its runs that are done, running, failed or waiting, and what is left in hours.
+
+Read from files and logs alone, so that it works beside a running campaign, on any node, and after a scheduler has
+forgotten its jobs. A job runs if its log was begun and its files are not there; one that was killed outright looks the
+same, and is told by how long its log has been silent.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import mean
+from typing import Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from wecolora.campaign.jobs import Job, jobs, there
+from wecolora.campaign.selection import Campaign
+from wecolora.config.runs import RunSpec
+from wecolora.core.runtime import FINISHED, STAMP, duration
+
+State = Literal["done", "running", "failed", "waiting"]
+SILENT = 30 * 60  # seconds without a line in a log that a reader should know of
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A job's state; the last words of its log without the time; seconds since, or seconds that it took."""
+
+    job: Job
+    state: State
+    words: str = ""
+    seconds: float = 0
+
+
+@dataclass(frozen=True)
+class Status:
+    """Of a campaign: (done, running, failed, waiting) runs of each artifact, whether the artifact's files are there,
+    and every job."""
+
+    artifacts: dict[str, tuple[int, int, int, int]]
+    drawn: dict[str, bool]
+    seen: list[Seen]
+
+    def of(self, state: State) -> list[Seen]:
+        """The jobs in a state."""
+        return [seen for seen in self.seen if seen.state == state]
+
+    def seconds_left(self) -> tuple[float, int]:
+        """(seconds of the jobs that are not done, one after another, at the mean of their rule's; how many of them are
+        left out, since none of their rule is done yet)."""
+        taken: dict[str, list[float]] = defaultdict(list)
+        for seen in self.of("done"):
+            taken[seen.job.rule].append(seen.seconds)
+        left = [seen.job.rule for seen in self.seen if seen.state != "done"]
+        return sum(mean(taken[rule]) for rule in left if taken[rule]), sum(not taken[rule] for rule in left)
+
+
+def look(campaign: Campaign) -> Status:
+    """At the files and logs of the chosen artifacts' jobs."""
+    seen = [_look_at(job) for job in jobs(campaign)]
+    of_run: dict[RunSpec, list[Seen]] = defaultdict(list)
+    for one in seen:
+        if one.job.run:
+            of_run[one.job.run].append(one)
+    counts, drawn = {}, {}
+    for name, artifact in campaign.config.chosen().items():
+        runs = campaign.config.runs_of(name)
+        if artifact.kind in ("latent", "rollout"):
+            runs = campaign.drawn_runs(name)
+        elif artifact.kind == "computation":
+            runs = []  # it takes shapes
+        wanted = set(artifact.datasets)
+        states = [_of_run([one for one in of_run[run] if _concerns(one.job, wanted)]) for run in runs]
+        counts[name] = tuple(states.count(state) for state in ("done", "running", "failed", "waiting"))
+        drawn[name] = there(campaign.files_of(name))
+    return Status(counts, drawn, seen)  # type: ignore[arg-type]
+
+
+def _concerns(job: Job, datasets: set[str]) -> bool:
+    """Whether an artifact on these data sets waits for a job of one of its runs; one on none waits for students, or, as
+    the verdicts, for all."""
+    return not job.datasets or not datasets or bool(datasets & set(job.datasets))
+
+
+def _of_run(seen: list[Seen]) -> State:
+    states = {one.state for one in seen}
+    for state in ("failed", "running"):
+        if state in states:
+            return state  # type: ignore[return-value]
+    return "done" if states <= {"done"} else "waiting"
+
+
+def _look_at(job: Job) -> Seen:
+    lines = _lines(job.log)
+    if job.done:
+        return Seen(job, "done", seconds=lines[-1][0] - lines[0][0] if lines else 0)
+    if not lines:
+        return Seen(job, "waiting")
+    error = next((words for _, words in lines if words.startswith("ERROR: ")), None)
+    if error:
+        return Seen(job, "failed", error.removeprefix("ERROR: "))
+    if lines[-1][1] == FINISHED:  # its files were deleted, say with a job that shared its submission and failed
+        return Seen(job, "waiting")
+    return Seen(job, "running", lines[-1][1], time.time() - lines[-1][0])
+
+
+def _lines(log: str) -> list[tuple[float, str]]:
+    """(seconds since 1970, words) of a log's lines that have a time; without the recipe's words."""
+    try:
+        text = Path(log).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    found = []
+    for line in text.splitlines():
+        if match := re.match(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (.*)", line):
+            words = "" if match[2].startswith("recipe: ") else match[2]
+            with suppress(ValueError, OverflowError):  # no date, on a disk that was full or a clock that was wrong
+                found.append((datetime.strptime(match[1], STAMP).timestamp(), words))
+    return found
+
+
+def show(status: Status, name: str, console: Console) -> None:
+    """Print a status: artifacts, what failed and why, what runs, what is left."""
+    table = Table("artifact", box=box.SIMPLE_HEAD, title=name)
+    for column in ("runs", "done", "running", "failed", "waiting", "drawn"):
+        table.add_column(column, justify="right")
+    for artifact, counts in status.artifacts.items():
+        row = [str(count or "") for count in counts]
+        table.add_row(artifact, str(sum(counts) or ""), *row, "yes" if status.drawn[artifact] else "")
+    console.print(table)
+    for seen in status.of("failed"):
+        console.print(f"failed: {seen.job.log}: {seen.words}", soft_wrap=True)
+    for seen in status.of("running"):
+        age = duration(seen.seconds)
+        when = f"silent for {age}: killed?" if seen.seconds > SILENT else f"{age} ago"
+        console.print(f"running: {seen.job.log}: {seen.words}, {when}", soft_wrap=True)
+    seconds, unknown = status.seconds_left()
+    done = len(status.of("done"))
+    about = f"; the others take about {duration(seconds)}, one after another" if seconds else ""
+    rest = f"; of {unknown} there is no estimate yet" if unknown else ""
+    console.print(
+        f"{done} of {len(status.seen)} jobs are done (tables and figures not counted){about}{rest}.", soft_wrap=True
+    )

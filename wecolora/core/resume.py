@@ -1,0 +1,84 @@
+"""What survives a killed job in results/.resume, and is removed on success: a training state, replaced whole; rows that
+are computed in order, in pieces."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import xxhash
+from torch import Tensor
+
+from wecolora.core.files import atomic_write
+
+log = logging.getLogger("wecolora")
+DIGEST = 16  # bytes of xxh3_128 after the state: a changed byte would change the student unseen
+
+
+class ResumeFile:
+    """State of one recipe on one set of inputs, whose fingerprint is the file's name; None: nothing is kept."""
+
+    def __init__(self, folder: str | Path | None, fingerprint: str) -> None:
+        self.path = None if folder is None else Path(folder) / f"{fingerprint}.pt"
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the saved state, or None; a file that cannot be read counts as none, and is told: the run starts
+        anew."""
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            content = memoryview(self.path.read_bytes())
+            if xxhash.xxh3_128_digest(content[:-DIGEST]) != content[-DIGEST:]:
+                raise EOFError("its checksum is another")
+            return torch.load(io.BytesIO(content[:-DIGEST]), map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            log.warning("WARNING: %s: cannot be used (%s); its work is done again.", self.path, error)
+            return None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the saved state."""
+        if self.path is not None:
+            content = io.BytesIO()
+            torch.save(state, content)
+            content.write(xxhash.xxh3_128_digest(content.getbuffer()))
+            with atomic_write(self.path) as temporary:
+                temporary.write_bytes(content.getbuffer())
+
+    def remove(self) -> None:
+        """Forget it: the run is done."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+class ResumeRows:
+    """Rows of one recipe on one set of inputs; folder None: nothing is kept. Two jobs that compute the same rows do no
+    harm to each other."""
+
+    def __init__(self, folder: str | Path | None, fingerprint: str) -> None:
+        self.folder, self.fingerprint = folder, fingerprint
+
+    def load(self, part: str) -> Iterator[Tensor]:
+        """The pieces of a part, from its first row on, in order."""
+        start = 0
+        while (saved := self._piece(part, start).load()) is not None:
+            yield saved["rows"]
+            start += len(saved["rows"])
+
+    def save(self, part: str, start: int, rows: Tensor) -> None:
+        """Keep these rows, (n, ...) with n > 0, the first of which is row ``start`` of its part."""
+        assert len(rows)
+        self._piece(part, start).save({"rows": rows})
+
+    def remove(self) -> None:
+        """Forget them: they are where they belong."""
+        if self.folder is not None:
+            for path in Path(self.folder).glob(f"{self.fingerprint}_*.pt"):
+                path.unlink(missing_ok=True)
+
+    def _piece(self, part: str, start: int) -> ResumeFile:
+        return ResumeFile(self.folder, f"{self.fingerprint}_{part}_{start}")

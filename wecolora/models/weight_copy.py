@@ -1,0 +1,55 @@
+"""Intermittent weight copy: a shallower student from every r-th block of its teacher (section 3.1, Algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+
+from wecolora.core.errors import BadInput
+from wecolora.models.vit import build
+
+LayerRule = Literal["paper", "authors_code"]
+
+
+def layers(depth: int, r: int, rule: LayerRule | Sequence[int] = "paper") -> list[int]:
+    """The 0-based teacher blocks that the student's floor(depth / r) blocks copy, in order.
+
+    ``paper``: 1-based r * l, so the last block is among them when r divides depth (steps 2-4 of Algorithm 1).
+    ``authors_code``: 0-based 0, r, 2r, ...; the last block is never among them for r > 1.
+    A sequence of 0-based numbers is taken as it is.
+    """
+    if not isinstance(rule, str):
+        chosen = list(rule)
+        if not chosen or any(not 0 <= layer < depth for layer in chosen):
+            raise BadInput(f"layers {chosen}: name blocks from 0 to {depth - 1}, at least one.")
+        return chosen
+    if not 1 <= r <= depth:
+        raise BadInput(f"r = {r}: the reduction ratio must lie in 1..{depth}, the teacher's number of blocks.")
+    count = depth // r
+    if rule == "paper":
+        return [r * position - 1 for position in range(1, count + 1)]
+    return [r * position for position in range(count)]
+
+
+def copy_weights(
+    teacher: VisionTransformer, architecture: dict[str, Any], r: int, rule: LayerRule | Sequence[int] = "paper"
+) -> VisionTransformer:
+    """A student of floor(L / r) blocks: the chosen blocks, patch embedding, cls, position embedding and final norm.
+
+    ``architecture`` holds the timm keyword arguments that built the teacher. The student owns its weights.
+    """
+    chosen = layers(len(teacher.blocks), r, rule)
+    student = build(architecture, depth=len(chosen))
+    state: dict[str, torch.Tensor] = {}
+    source = teacher.state_dict()
+    for name in student.state_dict():
+        if name.startswith("blocks."):
+            _, position, rest = name.split(".", 2)
+            state[name] = source[f"blocks.{chosen[int(position)]}.{rest}"]
+        else:
+            state[name] = source[name]
+    student.load_state_dict(state)
+    return student

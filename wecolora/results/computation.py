@@ -1,0 +1,212 @@
+"""The computation study (section 4.3): parameters, multiply-accumulates, speed and memory of teacher and students.
+
+Counts are of shapes alone, made without weights on PyTorch's meta device: of the modules that a run trains and saves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from wecolora.config.methods import METHODS
+from wecolora.config.recipes import Architecture, ComputationRecipe, DistillRecipe, StudentShape
+from wecolora.core.files import atomic_write, write_text
+from wecolora.models.vit import build, pooled
+from wecolora.results.counts import printed_counts
+from wecolora.results.escape import markdown, markdown_table
+from wecolora.training.objectives import Objective
+from wecolora.training.students import start
+
+LINEAR = {torch.ops.aten.addmm, torch.ops.aten.mm, torch.ops.aten.convolution}
+REPEATS = 20  # timed passes, after WARM_UP passes that are not
+WARM_UP = 3
+M = TypeVar("M", bound=nn.Module)
+TRAINING = ("trained", "training_macs", "training_macs_with_attention", "teacher_macs", "teacher_macs_with_attention")
+
+
+def objective_of(architecture: Architecture, student: StudentShape, classes: int) -> Objective:
+    """What a run trains, with random weights. Its teacher has a head of that many classes (0: none); labels, where the
+    method reads them, are of as many."""
+    teacher = build(architecture.model_dump())
+    teacher.reset_classifier(classes)
+    # Which blocks are copied, and where tokens are compared, changes no shape; of the rest nothing is asked here.
+    recipe = DistillRecipe.model_construct(
+        **student.model_dump(), teacher="", architecture=architecture, layers="paper", loss_point="after_norm", seed=0
+    )
+    return start(teacher, recipe, torch.tensor([classes - 1], device="cpu"))
+
+
+def saved(architecture: Architecture, student: StudentShape, classes: int) -> VisionTransformer:
+    """The model that a run leaves, with random weights: the student, its adapters merged, or the teacher itself."""
+    if not METHODS[student.method].axes:
+        return build(architecture.model_dump())
+    return objective_of(architecture, student, classes).exported()
+
+
+def macs(work: Callable[[], Any], apart: nn.Module | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Multiply-accumulates of what ``work`` does on the meta device, outside of the model ``apart`` and within it: of
+    linear and convolution layers alone, which is what the paper calls FLOPs, and of all products of matrices."""
+    within = np.zeros(2, dtype=int)
+    entered: list[np.ndarray] = []
+    with FlopCounterMode(display=False) as counter, ExitStack() as hooks:
+
+        def so_far() -> np.ndarray:
+            flops = counter.get_flop_counts().get("Global", {})
+            return np.array([sum(flops[kind] for kind in flops.keys() & LINEAR), sum(flops.values())])
+
+        def leave(*_: Any) -> None:
+            before = entered.pop()
+            if not entered:  # the outermost module: those inside of it are counted with it
+                within[:] += so_far() - before
+
+        for module in [] if apart is None else apart.modules():
+            hooks.callback(module.register_forward_pre_hook(lambda *_: entered.append(so_far())).remove)
+            hooks.callback(module.register_forward_hook(leave).remove)
+        work()  # not without gradients, where the counter's module tracker stumbles
+        outside = so_far() - within
+    assert not (outside % 2).any() and not (within % 2).any()
+    return outside // 2, within // 2
+
+
+def _unfused(model: M) -> M:
+    """The model without fused kernels, so that attention's two products are seen apart from linear layers."""
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # type: ignore[assignment]
+    return model
+
+
+def parameters(model: nn.Module) -> tuple[int, int]:
+    """All, and those that train; what several modules share counts once."""
+    every = list(model.parameters())
+    return sum(p.numel() for p in every), sum(p.numel() for p in every if p.requires_grad)
+
+
+def counts(architecture: Architecture, student: StudentShape, classes: int = 0, batch: int = 1) -> dict[str, int]:
+    """Of the model that a run leaves, and of its training in batches of that size (see _training; ``classes``: see
+    objective_of). ``parameters`` counts what blocks share once, ``parameters_saved`` as often as the file has it."""
+    with torch.device("meta"):
+        objective = objective_of(architecture, student, classes) if METHODS[student.method].axes else None
+    training = dict.fromkeys(TRAINING, 0) if objective is None else _training(objective, architecture, batch)
+    with torch.device("meta"):
+        model = build(architecture.model_dump()) if objective is None else objective.exported()
+    image = torch.empty(1, 3, architecture.img_size, architecture.img_size, device="meta")
+    (linear, every), _ = macs(lambda: pooled(_unfused(model), image))
+    return {
+        "blocks": len(model.blocks),
+        "parameters": parameters(model if objective is None else objective.student)[0],
+        "parameters_saved": parameters(model)[0],
+        "macs": int(linear),
+        "macs_with_attention": int(every),
+        **training,
+    }
+
+
+def _training(objective: Objective, architecture: Architecture, batch: int) -> dict[str, int]:
+    """What trains; the multiply-accumulates of an image's forward pass and loss, in a batch of that size; and those of
+    the teacher, where it runs in every step (of cached tokens, its head alone)."""
+    images = torch.empty(batch, 3, architecture.img_size, architecture.img_size, device="meta")
+    tokens = torch.empty(batch, architecture.tokens, architecture.embed_dim, device="meta")
+    labels = torch.empty(batch, dtype=torch.long, device="meta")
+    objective.start_epoch(0, done=0)
+    own, teachers = macs(lambda: _unfused(objective)(images, tokens, labels), _unfused(objective.teacher))
+    numbers = [parameters(objective)[1], *(round(number / batch) for number in (*own, *teachers))]
+    return dict(zip(TRAINING, numbers, strict=True))
+
+
+def bytes_per_view(architecture: Architecture) -> int:
+    """Of one view of one image in the teacher cache: tokens in float16 and the crop's pixels."""
+    return architecture.tokens * architecture.embed_dim * 2 + architecture.img_size**2 * 3
+
+
+def speed(model: VisionTransformer, size: int, batch: int, device: str) -> dict[str, float | None]:
+    """Median latency of one image of size x size (ms), images a second in batches, and peak memory in MB (on a GPU; the
+    device is idle before and after each timed pass)."""
+    model = model.eval().to(device)
+    cuda = device == "cuda"
+
+    def seconds(images: int) -> float:
+        pixels = torch.randn(images, 3, size, size, device=device)
+        taken = _timed(lambda: pooled(model, pixels), torch.cuda.synchronize if cuda else lambda: None)
+        return float(np.median(taken))
+
+    latency = seconds(1)
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    rate = batch / seconds(batch)
+    peak = torch.cuda.max_memory_allocated() / 1e6 if cuda else None
+    return {"latency_ms": 1000 * latency, "images_per_second": rate, "peak_memory_mb": peak}
+
+
+@torch.no_grad()
+def _timed(work: Callable[[], Any], synchronise: Callable[[], Any]) -> list[float]:
+    taken = []
+    for _ in range(WARM_UP + REPEATS):
+        synchronise()
+        start = time.perf_counter()
+        work()
+        synchronise()
+        taken.append(time.perf_counter() - start)
+    return taken[WARM_UP:]
+
+
+def tidy_counts(recipe: ComputationRecipe) -> pd.DataFrame:
+    """One row a model: of each teacher, its runs' in the recipe's order."""
+    rows: list[dict[str, Any]] = []
+    for name, teacher in recipe.teachers.items():
+        view = bytes_per_view(teacher)
+        cache = {"cache_bytes_per_view": view, "cache_bytes_per_image": recipe.views * view}
+        for student in recipe.students:
+            found = counts(teacher, student, recipe.classes[name], recipe.batch)
+            rows.append({"teacher": name, **student.model_dump(), **found, **cache})
+    return pd.DataFrame(rows).astype({"k": "Int64"})
+
+
+def tidy_speed(recipe: ComputationRecipe, device: str, log: Callable[[str], None]) -> pd.DataFrame:
+    """One row a form: models of one teacher and r with the same weights' names and shapes are one, timed once."""
+    rows = []
+    for name, teacher in recipe.teachers.items():
+        forms: dict[Any, list[StudentShape]] = {}
+        for student in recipe.students:
+            with torch.device("meta"):
+                state = saved(teacher, student, recipe.classes[name]).state_dict()
+            shapes = tuple((weight, tuple(tensor.shape)) for weight, tensor in state.items())
+            forms.setdefault((student.r, shapes), []).append(student)
+        for alike in forms.values():
+            torch.manual_seed(0)
+            model = saved(teacher, alike[0], recipe.classes[name])
+            methods = " ".join(dict.fromkeys(student.method for student in alike))
+            found = speed(model, teacher.img_size, recipe.batch, device)
+            log(
+                f"{name}, r = {alike[0].r}, {methods}: {found['latency_ms']:.2f} ms, "
+                f"{found['images_per_second']:.0f} images/s"
+            )
+            of = {"teacher": name, "r": alike[0].r, "blocks": len(model.blocks), "methods": methods}
+            about = {"batch": recipe.batch, "device": device, "threads": torch.get_num_threads()}
+            rows.append({**of, **about, **found})
+    return pd.DataFrame(rows)
+
+
+def write_counts(recipe: ComputationRecipe, csv: str | Path, md: str | Path) -> None:
+    """Write the tidy counts, and a table of them."""
+    table = tidy_counts(recipe)
+    with atomic_write(csv) as temporary:
+        table.to_csv(temporary, index=False)
+    printed = markdown_table(printed_counts(table, recipe.labels).map(markdown), words=2)
+    write_text(md, f"**{markdown(recipe.title)}.** {markdown(recipe.caption)}\n\n{printed}\n")
+
+
+def write_speed(recipe: ComputationRecipe, path: str | Path, device: str, log: Callable[[str], None]) -> None:
+    """Time the models on this device; what it gives changes from run to run."""
+    with atomic_write(path) as temporary:
+        tidy_speed(recipe, device, log).to_csv(temporary, index=False, float_format="%.4g")

@@ -1,0 +1,105 @@
+"""Figures 4 to 9: a metric over the rank or over alpha, a line a method and reduction ratio."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from wecolora.config.methods import METHODS
+from wecolora.config.recipes import ArtifactRecipe
+from wecolora.core.files import atomic_write
+from wecolora.results.scores import over_seeds
+
+# Okabe and Ito's colours: told apart by the colour-blind; markers and dashes tell them apart in grey print.
+COLOURS = {
+    "wecolora": "#0072B2",
+    "weco_kd": "#D55E00",
+    "weco_lora_qv": "#009E73",
+    "weco_dora": "#56B4E9",
+    "wecolora_kl": "#F0E442",
+    "wecolora_blocks": "#000000",
+    "top_kd": "#E69F00",
+    "scratch_kd": "#CC79A7",
+    # More than eight cannot all be told apart by everyone: a hue a family, for the methods of others.
+    "dmae": "#882255",
+    "deit": "#332288",
+    "deit_hard": "#7E5BC8",
+    "deit_soft": "#B9A9E0",
+    "minivit": "#6B4423",
+    "minivit_depth": "#999933",
+}
+STYLES = {2: ("-", "o"), 3: ("--", "s")}
+# What users type is text, two dollar signs in it no formula; whatever a matplotlibrc of theirs says of TeX.
+TEXT: Any = {"text.parse_math": False, "text.usetex": False}
+X_LABELS = {"alpha": "Share of the corpus used for distillation, α (%)", "k": "Rank of the adapters, k"}
+
+
+def wrapped(text: str, inches: float) -> str:
+    """Text in lines that, at the size of a title, are about that long; a longer one would be cut at the edge."""
+    return textwrap.fill(text, int(11 * inches))
+
+
+def tidy_figure(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
+    """One row a point: teacher, method, r, k, alpha, data set, metric, mean, std and number of seeds."""
+    axes = ["teacher", "method", "r", "k", "alpha", "dataset", "metric"]
+    return over_seeds(scores, axes).sort_values(axes, ignore_index=True)
+
+
+def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
+    """The figure of these points."""
+    assert recipe.x is not None
+    x = recipe.x
+    lines = points.groupby(["r", "method"], sort=True)
+    # Each further row of the legend has room of its own: of many, it would cover the axes.
+    height = 3.6 + 0.16 * max(0, math.ceil(len(lines) / 2) - 2)
+    figure = Figure(figsize=(4.6, height), layout="constrained")
+    axes = figure.subplots()
+    for (r, method), line in lines:
+        dash, marker = STYLES.get(int(str(r)), (":", "^"))
+        colour = COLOURS.get(str(method), "black")
+        label = f"{METHODS[str(method)].label}, r = {r}"
+        axes.plot(line[x], line["mean"], dash, marker=marker, color=colour, label=label, markersize=5)
+        if (line["seeds"] > 1).all():
+            low, high = line["mean"] - line["std"], line["mean"] + line["std"]
+            axes.fill_between(line[x].astype(float), low, high, color=colour, alpha=0.15, linewidth=0)
+        elif (line["seeds"] > 1).any():  # a band would need every point's deviation
+            axes.errorbar(line[x], line["mean"], yerr=line["std"].fillna(0), fmt="none", ecolor=colour, capsize=3)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(sorted(points[x].unique())))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    (label,) = recipe.datasets.values()
+    (metric,) = points["metric"].unique()
+    axes.set(xlabel=X_LABELS[x], ylabel=wrapped(f"{metric} on {label} (%)", 3.3), title=wrapped(recipe.title, 4))
+    axes.grid(alpha=0.3)
+    # Below the axes: inside, it would hide points.
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    return figure
+
+
+def write_figure(
+    scores: pd.DataFrame, recipe: ArtifactRecipe, csv: str | Path, png: str | Path, pdf: str | Path
+) -> None:
+    """Write the points as CSV, and the figure as PNG and PDF."""
+    points = tidy_figure(scores, recipe)
+    with atomic_write(csv) as temporary:
+        points.to_csv(temporary, index=False, float_format="%.6g")
+    save_figure(lambda: draw(points, recipe), png, pdf)
+
+
+def save_figure(draw: Callable[[], Figure], png: str | Path, pdf: str | Path) -> None:
+    """Write what ``draw`` draws as PNG and as PDF: vector, fonts embedded, no date; rasters in either at 200 dpi."""
+    with mpl.rc_context({**TEXT, "font.size": 9, "axes.titlesize": 10, "pdf.fonttype": 42}):
+        figure = draw()
+        with atomic_write(png) as temporary:
+            figure.savefig(temporary, format="png", dpi=200)
+        with atomic_write(pdf) as temporary:
+            figure.savefig(temporary, format="pdf", dpi=200, metadata={"CreationDate": None})

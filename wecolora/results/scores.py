@@ -1,0 +1,38 @@
+"""Scores as one tidy table: a row a run and data set. What tables, figures and scores.csv are made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from wecolora.core.files import unreadable
+
+AXES = ["teacher", "method", "r", "k", "alpha", "loss_point", "seed", "dataset"]
+COLUMNS = [*AXES, "slug", "metric", "last", "best", "best_epoch", "n_train", "n_test", "student_sha256", "signs"]
+
+
+def read_scores(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Read score files; ``last`` and ``best`` are percentages, ``signs`` the failure signs joined by '; '."""
+    rows = []
+    for path in paths:
+        try:
+            score = json.loads(Path(path).read_text(encoding="utf-8"))
+            row = {**score["run"], **{name: score[name] for name in COLUMNS if name not in score["run"]}}
+            row |= {"signs": "; ".join(row["signs"]), "last": float(row["last"]), "best": float(row["best"])}
+            own = (row["teacher"], row["slug"], "scores", f"{row['dataset']}.json")
+            if Path(path).parent.name == "scores" and Path(path).parts[-4:] != own:
+                raise ValueError(f"it is of {'/'.join(own)}")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise unreadable(path, error, "is no score file", "delete it to probe again") from error
+        rows.append(row)
+    frame = pd.DataFrame(rows, columns=COLUMNS).astype({"k": "Int64", "alpha": "float64", "seed": "Int64"})
+    return frame.sort_values(AXES, kind="stable", ignore_index=True)
+
+
+def over_seeds(frame: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
+    """Mean, standard deviation (n - 1; nan for one seed) and number of seeds of ``last``, for each combination."""
+    grouped = frame.groupby(axes, dropna=False, sort=False)["last"]
+    return grouped.agg(mean="mean", std="std", seeds="count").reset_index()

@@ -1,0 +1,231 @@
+"""The teacher cache: HDF5 shards of recorded views and the teacher's tokens for them. The format, a writer, a reader.
+
+One file holds, for n images in subset order and V views: ``tokens`` (n, V, tokens, width) float16, the last block's
+output before the final norm; ``crops`` (n, V, size, size, 3) uint8, the pixels that teacher and student see; ``ids``
+(n,); ``checksum`` (n, V) uint64, xxh3 over a view's crop and tokens; and the attributes ``recipe`` (JSON),
+``teacher_sha256`` and ``software`` (JSON). Data sets are contiguous (no chunks, no compression), so that a reader maps
+them: a random batch then reads at the speed of memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+import xxhash
+
+from wecolora.config.recipes import CacheRecipe
+from wecolora.core.errors import BadInput
+from wecolora.core.files import atomic_write, unreadable
+from wecolora.data.decoder import Decoder
+from wecolora.data.images import Index
+from wecolora.data.views import apply_view, draw_view, room
+from wecolora.models.vit import VisionTransformer, normalise, tokens_before_norm
+
+
+def software() -> dict[str, str]:
+    """The versions that a cache's numbers depend on."""
+    return {name: version(name) for name in ("torch", "timm", "pillow")}
+
+
+def view_pixels(index: Index, position: int, numbers: Iterable[int], seed: int, size: int) -> np.ndarray:
+    """(views, size, size, 3) uint8: the wanted views of one image, which is decoded once."""
+    picture = index.picture(position, partial(room, size=size))
+    views = (draw_view(seed, index.ids[position], number, picture.width, picture.height) for number in numbers)
+    return np.stack([apply_view(picture, view, size) for view in views])
+
+
+@torch.no_grad()
+def write_shard(
+    path: str | Path,
+    index: Index,
+    positions: Sequence[int],
+    teacher: VisionTransformer,
+    teacher_sha256: str,
+    recipe: CacheRecipe,
+    device: str = "cpu",
+    batch: int = 256,
+    progress: Callable[[int], None] = lambda done: None,
+    workers: int = 0,
+) -> None:
+    """Record ``recipe.views`` views of the images at these positions of the index, which ``workers`` processes decode
+    (see Decoder). The file appears when whole."""
+    size, views = recipe.architecture.img_size, recipe.views
+    n, tokens, width = len(positions), recipe.architecture.tokens, recipe.architecture.embed_dim
+    teacher = teacher.to(device)
+    images = max(1, batch // views)
+    pixels_of = partial(view_pixels, index, numbers=range(views), seed=recipe.seed, size=size)
+    decoder = Decoder(pixels_of, workers, device, images * views * 3 * size**2)
+    parts = [positions[start : start + images] for start in range(0, n, images)]
+    least = n * views * (2 * tokens * width + 3 * size**2)
+    with atomic_write(path, least) as temporary, h5py.File(temporary, "w") as file, ThreadPoolExecutor(1) as pool:
+        token_set = file.create_dataset("tokens", (n, views, tokens, width), np.float16)
+        crop_set = file.create_dataset("crops", (n, views, size, size, 3), np.uint8)
+        checksums = file.create_dataset("checksum", (n, views), np.uint64)
+        file.create_dataset("ids", data=[index.ids[p] for p in positions], dtype=h5py.string_dtype())
+        file.attrs["recipe"] = json.dumps(recipe.of_all_shards(), sort_keys=True)
+        file.attrs["teacher_sha256"] = teacher_sha256
+        file.attrs["software"] = json.dumps(software(), sort_keys=True)
+
+        def write(start: int, crops: np.ndarray, arriving: Callable[[], np.ndarray]) -> None:
+            out = arriving().reshape(len(crops), views, tokens, width)
+            if not np.isfinite(out).all():
+                raise BadInput(
+                    f"{path}: the tokens of teacher {recipe.teacher} overflow float16 or are no number; set "
+                    "`distill.teacher: online`, or give other weights."
+                )
+            rows = slice(start, start + len(crops))
+            crop_set[rows], token_set[rows] = crops, out
+            checksums[rows] = [
+                [_checksum(c, t) for c, t in zip(*pair, strict=True)] for pair in zip(crops, out, strict=True)
+            ]
+            progress(start + len(crops))
+
+        writing: Future[None] | None = None
+        for number, crops in enumerate(decoder(parts)):
+            inputs = normalise(crops.flatten(0, 1).to(device, non_blocking=True), recipe.mean, recipe.std)
+            arriving = _copied(tokens_before_norm(teacher, inputs).to(torch.float16))
+            if writing is not None:  # one batch is written while the teacher works on the next
+                writing.result()
+            writing = pool.submit(write, number * images, crops.numpy(), arriving)
+        if writing is not None:
+            writing.result()
+
+
+def _copied(tensor: torch.Tensor) -> Callable[[], np.ndarray]:
+    """A function that waits for a copy of the tensor in main memory, which the device makes before its next work."""
+    copy = tensor.to("cpu", non_blocking=True)
+    if not tensor.is_cuda:
+        return copy.numpy
+    made = torch.cuda.Event()
+    made.record()
+
+    def wait() -> np.ndarray:
+        made.synchronize()
+        return copy.numpy()
+
+    return wait
+
+
+def _checksum(crop: np.ndarray, tokens: np.ndarray) -> int:
+    """Of one view; both arrays have to be contiguous."""
+    digest = xxhash.xxh3_64(crop.data)
+    digest.update(tokens.data)
+    return digest.intdigest()
+
+
+@dataclass
+class _Shard:
+    path: str
+    tokens: np.ndarray
+    crops: np.ndarray
+    checksum: np.ndarray
+    verified: np.ndarray
+
+
+class CacheReader:
+    """Random access to the shards of one cache, as one sequence of images in subset order.
+
+    Raises BadInput, naming the file and the shard, when a file is no whole cache, when it was made for another teacher,
+    other views, other images (``ids``: the first that are expected) or by other software, and, at the first read of
+    each view, when its bytes changed.
+    """
+
+    def __init__(
+        self, paths: Sequence[str | Path], recipe: dict[str, Any], teacher_sha256: str, ids: Sequence[str] = ()
+    ) -> None:
+        self.shards: list[_Shard] = []
+        self.ids: list[str] = []
+        for number, path in enumerate(paths):
+            self.shards.append(self._open(str(path), number, recipe, teacher_sha256))
+        self.starts = np.cumsum([0, *(len(shard.tokens) for shard in self.shards)])
+        if len(ids) > len(self):
+            raise BadInput(f"{paths[-1]}: the teacher cache ends after {len(self)} of {len(ids)} images; record more.")
+        for row, (found, wanted) in enumerate(zip(self.ids, ids, strict=False)):
+            if found != wanted:
+                number = int(np.searchsorted(self.starts, row, side="right")) - 1
+                raise BadInput(
+                    f"{paths[number]} (shard {number}): holds image {found!r} where the subset has {wanted!r}; delete "
+                    "the file to record it again."
+                )
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def _open(self, path: str, number: int, recipe: dict[str, Any], teacher_sha256: str) -> _Shard:
+        where = f"{path} (shard {number})"
+        try:
+            with h5py.File(path, "r") as file:
+                found = {
+                    "recipe": json.loads(file.attrs["recipe"]),
+                    "teacher's sha256": file.attrs["teacher_sha256"],
+                    "software": json.loads(file.attrs["software"]),
+                }
+                wanted = {"recipe": recipe, "teacher's sha256": teacher_sha256, "software": software()}
+                for what, value in wanted.items():
+                    if found[what] != value:
+                        raise BadInput(
+                            f"{where}: the {what} of this teacher cache is {_difference(found[what], value)}; "
+                            "delete the file to record it again."
+                        )
+                self.ids += [name.decode() for name in file["ids"][:]]
+                maps = [_map(path, file[name]) for name in ("tokens", "crops")]
+                checksum = file["checksum"][:]
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:  # whatever HDF5 makes of it
+            remedy = "delete the file to record it again"
+            raise unreadable(path, error, "is no whole teacher cache", remedy, name=where) from error
+        return _Shard(path, maps[0], maps[1], checksum, np.zeros(checksum.shape, bool))
+
+    def read(self, rows: Sequence[int], view: int, tokens: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """(crops (n, size, size, 3) uint8, tokens (n, tokens, width) float16) of these images in one view; without
+        ``tokens``, which are then read for the checksum alone, none (0, tokens, width)."""
+        first = self.shards[0]
+        crops = np.empty((len(rows), *first.crops.shape[2:]), np.uint8)
+        grids = np.empty((len(rows) if tokens else 0, *first.tokens.shape[2:]), np.float16)
+        wanted = np.asarray(rows)
+        owners = np.searchsorted(self.starts, wanted, side="right") - 1
+        for place, (owner, row) in enumerate(
+            zip(owners.tolist(), (wanted - self.starts[owners]).tolist(), strict=True)
+        ):
+            shard = self.shards[owner]
+            digest = None if shard.verified[row, view] else xxhash.xxh3_64()
+            for kept, recorded in ((crops, shard.crops), (grids, shard.tokens)):
+                part = recorded[row, view]
+                if len(kept):
+                    kept[place] = part
+                if digest is not None:
+                    digest.update((kept[place] if len(kept) else part).data)  # while the processor's cache holds it
+            if digest is not None:
+                if digest.intdigest() != shard.checksum[row, view]:
+                    raise BadInput(
+                        f"{shard.path} (shard {owner}): image {self.ids[int(self.starts[owner]) + row]}, view {view}: "
+                        "the recorded bytes have changed (checksum); delete the file to record it again."
+                    )
+                shard.verified[row, view] = True
+        return crops, grids
+
+
+def _map(path: str, dataset: h5py.Dataset) -> np.ndarray:
+    if not dataset.size:  # a shard without images, as a small corpus may have; it has no place in the file
+        return np.empty(dataset.shape, dataset.dtype)
+    offset = dataset.id.get_offset()
+    if offset is None:
+        raise ValueError(f"{dataset.name} is not contiguous")
+    # As a plain array: indexing a np.memmap makes a np.memmap each time, which costs as much as a small copy.
+    return np.asarray(np.memmap(path, dataset.dtype, "r", offset, dataset.shape))
+
+
+def _difference(found: Any, wanted: Any) -> str:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+        return ", ".join(f"{key} = {found.get(key)!r}, but the run needs {wanted.get(key)!r}" for key in keys)
+    return f"{found!r}, but the run needs {wanted!r}"

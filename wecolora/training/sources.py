@@ -1,0 +1,103 @@
+"""Where a distillation step gets its pixels and its teacher tokens: the cache, or the teacher itself. Same views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wecolora.data.decoder import Decoder
+from wecolora.data.images import Index
+from wecolora.models.vit import VisionTransformer, normalise, tokens_before_norm
+from wecolora.training.cache import CacheReader, view_pixels
+
+Triple = tuple[float, float, float]
+
+
+class Source(Protocol):
+    """Images in subset order, any of them in any view."""
+
+    def batches(self, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """For the rows of each batch, in order: (pixels (n, size, size, 3) uint8, teacher tokens before the final norm
+        (n, tokens, width) float)."""
+
+
+class CachedSource:
+    """Reads both from a teacher cache; or the pixels alone, for a method whose objective runs the teacher itself."""
+
+    def __init__(self, reader: CacheReader, tokens: bool = True) -> None:
+        self.reader, self.tokens = reader, tokens
+
+    def batches(self, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows in batches:
+            yield self.batch(rows, view)
+
+    def batch(self, rows: Sequence[int], view: int) -> tuple[Tensor, Tensor]:
+        """One batch."""
+        crops, tokens = self.reader.read(rows, view, self.tokens)
+        return torch.from_numpy(crops), torch.from_numpy(tokens)
+
+
+class OnlineSource:
+    """Decodes the images, in ``workers`` processes, at most ``batch`` at once, and runs the teacher in every step: no
+    disk, more compute. ``teacher`` None: gives pixels and no tokens, for a method whose objective runs the teacher
+    itself."""
+
+    def __init__(
+        self,
+        index: Index,
+        positions: Sequence[int],
+        teacher: VisionTransformer | None,
+        mean: Triple,
+        std: Triple,
+        seed: int,
+        size: int,
+        device: str = "cpu",
+        workers: int = 0,
+        batch: int = 1,
+    ) -> None:
+        self.positions, self.teacher = positions, teacher and teacher.to(device)
+        self.mean, self.std, self.device = mean, std, device
+        self._decoder = Decoder(partial(_one_view, index, seed, size), workers, device, 3 * size**2 * batch)
+
+    def batches(self, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
+        wanted = [[(self.positions[row], view) for row in rows] for rows in batches]
+        return map(self._with_tokens, self._decoder(wanted))
+
+    def batch(self, rows: Sequence[int], view: int) -> tuple[Tensor, Tensor]:
+        """One batch."""
+        return next(self.batches([rows], view))
+
+    @torch.no_grad()
+    def _with_tokens(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        pixels = pixels.to(self.device, non_blocking=True)
+        if self.teacher is None:
+            return pixels, torch.empty(0)
+        return pixels, tokens_before_norm(self.teacher, normalise(pixels, self.mean, self.std))
+
+
+def _one_view(index: Index, seed: int, size: int, wanted: tuple[int, int]) -> np.ndarray:
+    position, view = wanted
+    return view_pixels(index, position, [view], seed, size)[0]
+
+
+def prefetched(source: Source, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches in order, the next one read while the caller works on the last."""
+    coming = source.batches(batches, view)
+    gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+    with ThreadPoolExecutor(1, initializer=_on, initargs=(gpu,)) as pool:
+        waiting = pool.submit(next, coming, None)
+        while (batch := waiting.result()) is not None:
+            waiting = pool.submit(next, coming, None)
+            yield batch
+
+
+def _on(gpu: int | None) -> None:
+    """A new thread starts on the first GPU, whichever this process has."""
+    if gpu is not None:
+        torch.cuda.set_device(gpu)
