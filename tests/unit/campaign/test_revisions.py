@@ -55,9 +55,8 @@ def _is_text(node: Any) -> bool:
 
 
 def path_of(module: str) -> Path:
-    """The file of a module of the package; a module may be a package itself."""
-    path = PACKAGE / module.replace(".", "/")
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    """The file of a module of the package."""
+    return (PACKAGE / module.replace(".", "/")).with_suffix(".py")
 
 
 def code_digest(*sources: str) -> str:
@@ -67,7 +66,7 @@ def code_digest(*sources: str) -> str:
 
 
 # Files that a module reads, and whose text decides what it makes.
-DATA = {"results.published": "paper_results.csv", "results.report": "report.html.j2"}
+DATA = {"results.published": "results/paper_results.csv", "results.report": "results/report.html.j2"}
 
 
 def stage_digest(stage: str) -> str:
@@ -134,12 +133,10 @@ def imported(module: str) -> set[str]:
     """The modules of the package that a module imports, anywhere in it."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path_of(module).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "wecolora":
-            found |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wecolora."):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wecolora."):
             parent = str(node.module).removeprefix("wecolora.")
-            within = {f"{parent}.{name.name}" for name in node.names}
-            found |= {parent} | {name for name in within if path_of(name).exists()}
+            names = {parent, *(f"{parent}.{name.name}" for name in node.names)}
+            found |= {name for name in names if path_of(name).exists()}
         elif isinstance(node, ast.Import):
             found |= {name.name.removeprefix("wecolora.") for name in node.names if name.name.startswith("wecolora.")}
     return found
