@@ -213,7 +213,7 @@ def test_a_fresh_clone_with_a_comment_more_reruns_nothing(copied, smoke_config):
 
 
 def test_a_raised_revision_reruns_its_stage_and_what_follows(copied, smoke_config):
-    path = copied.workflow / "wecolora" / "revisions.py"
+    path = copied.workflow / "wecolora" / "campaign" / "revisions.py"
     now = f'"features": {REVISIONS["features"]}'
     path.write_text(path.read_text().replace(now, '"features": 99'))
     plan = copied.planned(smoke_config)

@@ -82,7 +82,7 @@ def test_the_default_has_the_artifacts_of_the_paper():
     assert names <= set(config.artifacts)
     # Each of the paper's scores has a run and a data set that stand for it.
     roles = {name: entry.stands_for for name, entry in [*config.teachers.items(), *config.datasets.items()]}
-    with open(REPOSITORY / "wecolora" / "paper_results.csv", encoding="utf-8", newline="") as file:
+    with open(REPOSITORY / "wecolora" / "results" / "paper_results.csv", encoding="utf-8", newline="") as file:
         papers = [tuple(row.values())[:-1] for row in csv.DictReader(file)]
     found = {
         (str(number), roles[run.teacher], str(run.r), papers_name(run.method),
@@ -681,7 +681,7 @@ def test_the_schema_accepts_what_is_accepted_and_refuses_what_is_refused(name):
             jsonschema.validate(wrong, schema)
 
 
-@pytest.mark.parametrize("module", ["config", "grid", "workflow"])
+@pytest.mark.parametrize("module", ["config.campaign", "grid", "campaign.selection"])
 def test_what_the_snakefile_imports_loads_no_torch(module):
     code = f"import sys, wecolora.{module}; print([m for m in ('torch', 'torchvision', 'timm') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
