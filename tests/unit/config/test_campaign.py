@@ -681,7 +681,7 @@ def test_the_schema_accepts_what_is_accepted_and_refuses_what_is_refused(name):
             jsonschema.validate(wrong, schema)
 
 
-@pytest.mark.parametrize("module", ["config.campaign", "grid", "campaign.selection"])
+@pytest.mark.parametrize("module", ["config.campaign", "config.runs", "campaign.selection"])
 def test_what_the_snakefile_imports_loads_no_torch(module):
     code = f"import sys, wecolora.{module}; print([m for m in ('torch', 'torchvision', 'timm') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
