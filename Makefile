@@ -12,6 +12,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# Snakemake and others keep caches at home; where that cannot be written, they keep them here.
+ifneq ($(shell test -w "$$HOME" && echo yes),yes)
+export XDG_CACHE_HOME ?= $(CURDIR)/.cache
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo plan status teachers test lint bench schema models clean
 

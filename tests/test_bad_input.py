@@ -743,7 +743,7 @@ ROWS += [
     ("a comment above the header", NEW, tabled(f"# by hand\n{TWO}b\n"), ["list.csv: line 1", "#", "take out"]),
     ("a header without the rows' names", NEW, tabled(f'"path","label"\n"1","{CAT}","a"\n'),
      ["list.csv: line 2", "R leaves out", "name the rows' names"]),
-    ("a note of several lines that may be rows", NEW, tabled(f'path,label,note\n{CAT},a,"1, 2, 3\n4, 5, 6"\n'),
+    ("a note of several lines that may be rows", NEW, tabled(f'path,label,note\n{CAT},a,"1, 2, 3\n{DOG}, 5, 6"\n'),
      ["list.csv: line 2", "save the table as Parquet"]),
     ("an image named as an array", NEW,
      both(tabled("path,label\n1.npy,a\n"), copies(f"pictures/{CAT}", "pictures/1.npy")),
