@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.unit.test_pixels import deep, tiff
+from tests.unit.data.test_pixels import deep, tiff
 from wecolora.core.errors import BadInput
 from wecolora.data.formats import name_of
 from wecolora.data.images import decode
