@@ -1,7 +1,7 @@
 """Rule cache_teacher: one shard of a teacher's cache."""
 
 from wecolora.config.recipes import CacheRecipe
-from wecolora.core import hardware, runtime
+from wecolora.core import files, hardware, runtime
 from wecolora.core.progress import Progress
 from wecolora.data.images import read_index
 from wecolora.data.subset import prefix_length, read_subset
@@ -19,7 +19,7 @@ def main(*, index, subset, weights, cache, recipe, threads):
         images,
         positions[rows],
         vit.load(wanted.architecture.model_dump(), weights),
-        vit.sha256(weights),
+        files.sha256(weights),
         wanted,
         device=hardware.device(threads),
         progress=Progress(rows.stop - rows.start, "images"),

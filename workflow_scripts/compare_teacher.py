@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from wecolora.config.recipes import CompareRecipe
-from wecolora.core import hardware, runtime
+from wecolora.core import files, hardware, runtime
 from wecolora.data.images import read_index
 from wecolora.evaluation.probe import targets, train_probe
 from wecolora.models import vit
@@ -46,7 +46,7 @@ def main(*, weights, about, indexes, card, recipe, threads):
             scores[name][dataset] = round(result.last, 2)
             runtime.log.info("%s, %s: %s %.1f", dataset, name, result.metric, result.last)
     facts = json.loads(Path(about).read_text(encoding="utf-8"))
-    runtime.write_json(card, {**facts, "weights_sha256": vit.sha256(weights), "scores": scores})
+    runtime.write_json(card, {**facts, "weights_sha256": files.sha256(weights), "scores": scores})
 
 
 if __name__ == "__main__":

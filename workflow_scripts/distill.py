@@ -6,7 +6,7 @@ import torch
 
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import DistillRecipe
-from wecolora.core import hardware, parallel, runtime
+from wecolora.core import files, hardware, parallel, runtime
 from wecolora.core.resume import ResumeFile
 from wecolora.data.images import read_index
 from wecolora.data.subset import prefix_length, read_subset
@@ -22,7 +22,7 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
     threads = max(1, threads // team.size)
     device = hardware.device(threads)
     architecture = wanted.architecture.model_dump()
-    teacher, sha256 = vit.load(architecture, weights, head=True), vit.sha256(weights)
+    teacher, sha256 = vit.load(architecture, weights, head=True), files.sha256(weights)
     method = METHODS[wanted.method]
     # A cache knows its images by their ids, and so does without the index.
     known = read_index(index) if method.reads_labels or not shards else None
@@ -37,7 +37,7 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
     else:
         settings = (wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device, threads - 1)
         source = OnlineSource(known, positions, None if method.online else teacher, *settings, wanted.batch)
-    state = ResumeFile(resume, runtime.fingerprint(recipe, sha256, vit.sha256(index), *ids[:images]))
+    state = ResumeFile(resume, runtime.fingerprint(recipe, sha256, files.sha256(index), *ids[:images]))
     with runtime.stop_deferred() as stopping:
         model, history = distill(
             teacher,

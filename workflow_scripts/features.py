@@ -3,7 +3,7 @@
 from functools import partial
 
 from wecolora.config.recipes import FeatureRecipe
-from wecolora.core import hardware, runtime
+from wecolora.core import files, hardware, runtime
 from wecolora.core.progress import Progress
 from wecolora.core.resume import ResumeRows
 from wecolora.data.images import read_index
@@ -16,7 +16,7 @@ def main(*, student, indexes, features, resume, recipe, threads):
     device = hardware.device(threads)
     architecture = wanted.architecture
     model = vit.load_student(architecture.model_dump(), student).to(device)
-    sha256 = vit.sha256(student)
+    sha256 = files.sha256(student)
 
     def forward(pixels, statistics):
         inputs = vit.normalise(pixels.to(device, non_blocking=True), statistics.mean, statistics.std)
@@ -29,7 +29,7 @@ def main(*, student, indexes, features, resume, recipe, threads):
             index = read_index(source)
             statistics = wanted.statistics[index.name]
             alone = wanted.model_copy(update={"statistics": {index.name: statistics}}).canonical()
-            kept.append(ResumeRows(resume, runtime.fingerprint(alone, sha256, vit.sha256(source), kind)))
+            kept.append(ResumeRows(resume, runtime.fingerprint(alone, sha256, files.sha256(source), kind)))
             write_features(
                 path,
                 partial(forward, statistics=statistics),

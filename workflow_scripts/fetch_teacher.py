@@ -3,7 +3,7 @@
 import timm
 
 from wecolora.config.recipes import FetchRecipe
-from wecolora.core import hardware, runtime
+from wecolora.core import files, hardware, runtime
 from wecolora.models import vit
 from wecolora.models.fetch import download, fetched
 
@@ -12,7 +12,7 @@ def main(*, source, weights, recipe, threads):
     wanted = FetchRecipe.model_validate_json(recipe)
     hardware.device(threads)
     path = source[0] if source else download(wanted.timm)
-    sha256 = vit.sha256(path)
+    sha256 = files.sha256(path)
     runtime.log.info("%s: from %s, sha256 %s", wanted.timm, path, sha256)
     model = fetched(wanted, path)
     about = {

@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import torch
 from rich import box
 from rich.console import Console
@@ -24,7 +23,7 @@ from wecolora.campaign.selection import Campaign
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import Architecture, StudentShape
 from wecolora.config.runs import RunSpec
-from wecolora.core.files import unreadable
+from wecolora.data.images import read_columns
 from wecolora.data.prepare import SOURCES
 from wecolora.data.sources import chestxray14, cifar100, imagenet, inat2019, resisc45
 from wecolora.models.vit import build, pooled
@@ -119,11 +118,7 @@ def sizes(campaign: Campaign, dataset: str) -> tuple[int, int]:
     """(training, test) images of a data set."""
     index = campaign.index(dataset)
     if Path(index).exists():
-        try:
-            split = pq.read_table(index, columns=["split"]).column("split").to_pylist()
-        except (OSError, KeyError, ValueError) as error:  # pyarrow's own are ValueErrors
-            remedy = "delete it to prepare the data set again"
-            raise unreadable(index, error, "is no index of a data set", remedy) from error
+        split = read_columns(index, ["split"]).column("split").to_pylist()
         return split.count("train"), split.count("test")
     data = campaign.config.datasets[dataset]
     if data.source == "bundled":

@@ -5,7 +5,6 @@ Methods that take ``w`` get Snakemake's wildcards (teacher, run, shard, dataset,
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -41,6 +40,7 @@ from wecolora.config.recipes import (
 from wecolora.config.runs import RunSpec, union
 from wecolora.config.timm_catalogue import weights_file
 from wecolora.core.errors import BadInput
+from wecolora.core.files import sha256
 from wecolora.core.folders import file_state, folder_state
 
 FILES = {
@@ -108,13 +108,12 @@ class Campaign:
             path = Path(self.sources[name][0] if entry.timm is not None else entry.weights)
             if not path.is_file():
                 raise BadInput(f"teachers.{name}.weights: there is no file {path}; correct the path.")
-            if recorded := self._recorded_weights(name, path):
-                with open(path, "rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() != recorded:
-                        raise BadInput(
-                            f"teachers.{name}.weights: {path} holds other weights than those behind the results, and "
-                            "has an older date, so that Snakemake would not make them again; touch the file."
-                        )
+            recorded = self._recorded_weights(name, path)
+            if recorded is not None and sha256(path) != recorded:
+                raise BadInput(
+                    f"teachers.{name}.weights: {path} holds other weights than those behind the results, and has an "
+                    "older date, so that Snakemake would not make them again; touch the file."
+                )
 
     def _recorded_weights(self, teacher: str, path: Path) -> str | None:
         """Return the sha256 of the weights behind a teacher's results, where these are newer than the file's date but

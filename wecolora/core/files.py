@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -128,6 +129,12 @@ def read_json(path: str | Path, keys: Iterable[str], purpose: str) -> Any:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise unreadable(path, error, "cannot be read", f"delete it to {purpose}") from error
     return content
+
+
+def sha256(path: str | Path) -> str:
+    """Return the hex digest of a file: the identity of a teacher's or a student's weights."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove_leftovers(folder: str | Path) -> None:

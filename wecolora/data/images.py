@@ -377,9 +377,20 @@ def read_index(path: str | Path) -> Index:
         if max(map(max, filter(None, index.labels)), default=-1) >= len(index.classes):
             raise ValueError("it has labels of more classes than it names")
     except (OSError, KeyError, TypeError, ValueError) as error:  # pyarrow's own are ValueErrors
-        remedy = "delete it to prepare the data set again"
-        raise unreadable(path, error, "is no index of a data set", remedy) from error
+        raise _no_index(path, error) from error
     return index
+
+
+def read_columns(path: str | Path, columns: list[str]) -> pa.Table:
+    """Return these columns of an index alone, as they are stored; raise BadInput as read_index does."""
+    try:
+        return pq.read_table(path, columns=columns).select(columns)
+    except (OSError, KeyError, ValueError) as error:  # pyarrow's own are ValueErrors
+        raise _no_index(path, error) from error
+
+
+def _no_index(path: str | Path, error: Exception) -> BadInput:
+    return unreadable(path, error, "is no index of a data set", "delete it to prepare the data set again")
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -153,12 +152,6 @@ def save_weights(
     with atomic_write(path) as temporary:
         temporary.write_bytes(save(state))
     write_text(path.with_suffix(".json"), json.dumps(metadata, indent=2, sort_keys=True) + "\n")
-
-
-def sha256(path: str | Path) -> str:
-    """Hex digest of a file: the identity of a teacher's or a student's weights."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def embedded(model: VisionTransformer, images: Tensor) -> Tensor:

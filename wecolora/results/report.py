@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -29,8 +28,9 @@ from matplotlib.ticker import MaxNLocator
 
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import ArtifactRecipe, ReportRecipe
-from wecolora.core.files import read_json, unreadable, write_text
+from wecolora.core.files import read_json, write_text
 from wecolora.core.runtime import duration
+from wecolora.data.images import read_columns
 from wecolora.results.claims import METHOD, printed_claim
 from wecolora.results.counts import printed_counts
 from wecolora.results.figures import COLOURS, TEXT, wrapped
@@ -261,11 +261,7 @@ def leaked(indexes: Sequence[str | Path], labels: Labels) -> list[str]:
 
 def _digests(index: str | Path) -> dict[str, pa.ChunkedArray]:
     """Return the digests of the images of each split, as far as they are known."""
-    try:
-        table = pq.read_table(index, columns=["split", "digest"])
-    except (OSError, KeyError, ValueError) as error:  # pyarrow's own are ValueErrors
-        remedy = "delete it to prepare the data set again"
-        raise unreadable(index, error, "is no index of a data set", remedy) from error
+    table = read_columns(index, ["split", "digest"])
     table = table.filter(pc.not_equal(table["digest"], ""))
     return {split: table.filter(pc.equal(table["split"], split))["digest"] for split in ("train", "test")}
 

@@ -35,6 +35,7 @@ WATCHED_ELSEWHERE = {
         "data.images",
         "data.views",
     },  # a run's recipe holds cache_teacher's revision, online too
+    "report": {"data.images"},  # columns of an index alone are read
     "features": {"evaluation.probe"},  # probe.targets alone: raise features too where labels change their form
 }
 

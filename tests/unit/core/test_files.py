@@ -11,7 +11,7 @@ import time
 import pytest
 
 from wecolora.core.errors import BadInput
-from wecolora.core.files import atomic_write, read_json, remove_leftovers, unreadable
+from wecolora.core.files import atomic_write, read_json, remove_leftovers, sha256, unreadable
 
 
 def names(folder):
@@ -201,3 +201,8 @@ def test_what_nobody_came_back_for_in_a_month_is_removed(tmp_path):
 
 
 # What a folder holds
+
+
+def test_the_digest_is_that_of_sha256sum(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    assert sha256(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from wecolora.config.recipes import FetchRecipe, Teacher
 from wecolora.config.timm_catalogue import weights_file
 from wecolora.core.errors import BadInput
+from wecolora.core.files import sha256
 from wecolora.models import fetch, vit
 from wecolora.models.fetch import fetched, read_state
 from workflow_scripts.fetch_teacher import main
@@ -494,14 +495,12 @@ def test_the_job_writes_what_the_other_jobs_read_and_says_where_it_is_from(model
     main(weights=tmp_path / "out" / "weights.safetensors", **arguments)
     about = json.loads((tmp_path / "out" / "weights.json").read_text())
     assert about["source"] == str(tmp_path / "w.safetensors") and about["classes"] == 1000
-    assert about["source_sha256"] == vit.sha256(tmp_path / "w.safetensors")
+    assert about["source_sha256"] == sha256(tmp_path / "w.safetensors")
     assert about["recipe"]["timm"] == SMALL and about["recipe"]["architecture"]["img_size"] == 96
     teacher = vit.load(wanted.architecture.model_dump(), tmp_path / "out" / "weights.safetensors", head=True)
     agree(teacher, fetched(wanted, tmp_path / "w.safetensors").eval(), 96)
     main(weights=tmp_path / "again" / "weights.safetensors", **arguments)
-    assert vit.sha256(tmp_path / "again" / "weights.safetensors") == vit.sha256(
-        tmp_path / "out" / "weights.safetensors"
-    )
+    assert sha256(tmp_path / "again" / "weights.safetensors") == sha256(tmp_path / "out" / "weights.safetensors")
 
 
 def job(tmp_path, **environment):
@@ -535,7 +534,7 @@ def test_the_hubs_cache_is_enough_when_offline(model, tmp_path, file):
     found = load_file(tmp_path / "out" / "weights.safetensors")
     assert all(torch.equal(found[key], value) for key, value in model.state_dict().items())
     about = json.loads((tmp_path / "out" / "weights.json").read_text())
-    assert about["source"] == "hub" and about["source_sha256"] == vit.sha256(snapshot / file)
+    assert about["source"] == "hub" and about["source_sha256"] == sha256(snapshot / file)
     assert f"from {snapshot / file}, sha256 {about['source_sha256']}" in (tmp_path / "log").read_text()
 
 

@@ -12,6 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from wecolora.config.recipes import Architecture
 from wecolora.config.timm_catalogue import table
 from wecolora.core.errors import BadInput
+from wecolora.core.files import sha256
 from wecolora.models import vit
 from wecolora.models.lora import add_lora, merge
 from wecolora.models.weight_copy import copy_weights
@@ -45,7 +46,7 @@ def test_the_same_weights_give_the_same_bytes(tiny_teacher, tmp_path):
     for name in ("a", "b"):
         vit.save_weights(tiny_teacher, tmp_path / f"{name}.safetensors", {})
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-    assert vit.sha256(tmp_path / "a.safetensors") == vit.sha256(tmp_path / "b.safetensors")
+    assert sha256(tmp_path / "a.safetensors") == sha256(tmp_path / "b.safetensors")
 
 
 def test_weights_stored_in_half_precision_load_in_full(tiny_teacher, tiny_architecture, tmp_path):
@@ -251,8 +252,3 @@ def test_normalising_moves_channels_first_and_scales_each_by_its_own_mean_and_de
     wanted = (pixels / 255 - np.array([0.1, 0.2, 0.3])) / np.array([0.5, 0.25, 2.0])
     assert found.shape == (2, 3, 4, 5) and found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), wanted.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
-
-
-def test_the_digest_is_that_of_sha256sum(tmp_path):
-    (tmp_path / "file").write_bytes(b"abc")
-    assert vit.sha256(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
