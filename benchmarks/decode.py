@@ -11,8 +11,8 @@ import skimage.data
 from PIL import Image
 
 from benchmarks.common import ARCHITECTURE, Row, Setting, interleaved, ratio
-from wecolora.data.decoder import Decoder
 from wecolora.data.images import Index
+from wecolora.data.loader import Loader
 from wecolora.training.cache import view_pixels
 
 SIZE = ARCHITECTURE.img_size
@@ -26,7 +26,7 @@ def run(setting: Setting) -> list[Row]:
     indexes = {kind: _photographs(setting.folder, kind, count) for kind, count in counts.items()}
     images = indexes["0.2 MP"]
     one_view = partial(view_pixels, images, numbers=[0], seed=0, size=SIZE)
-    decoders = {workers: Decoder(one_view, workers) for workers in (0, 1, 2)}
+    decoders = {workers: Loader(one_view, workers) for workers in (0, 1, 2)}
     batches = np.arange(counts["0.2 MP"]).reshape(-1, 16).tolist()
 
     variants: dict[str, Callable[[], object]] = {}
@@ -75,6 +75,6 @@ def _each(step: Callable[[int], object], count: int) -> None:
         step(position)
 
 
-def _all(decoder: Decoder, batches: list[list[int]]) -> None:
+def _all(decoder: Loader, batches: list[list[int]]) -> None:
     for _ in decoder(batches):
         pass

@@ -19,10 +19,10 @@ from benchmarks.common import (
     write_cache,
 )
 from wecolora.models.vit import normalise, tokens_before_norm
+from wecolora.training.batches import Batches, CachedBatches, OnlineBatches
 from wecolora.training.distill import Tally, updates
 from wecolora.training.objectives import token_loss
 from wecolora.training.optim import adamw
-from wecolora.training.sources import CachedSource, OnlineSource, Source
 from wecolora.training.students import start
 
 TITLE = "A distillation step (WeCoLoRA, r = 2, k = 128) over its bare forward + backward"
@@ -43,7 +43,7 @@ def run(setting: Setting) -> list[Row]:
     optimiser = adamw(student.parameters(), recipe.weight_decay)
 
     settings = (recipe.mean, recipe.std, recipe.corpus_seed, recipe.architecture.img_size, device)
-    cached, online = CachedSource(reader), OnlineSource(index, range(images), teacher, *settings)
+    cached, online = CachedBatches(reader), OnlineBatches(index, range(images), teacher, *settings)
     pixels, tokens = cached.batch(range(images), 0)
     inputs = normalise(pixels.to(device), recipe.mean, recipe.std).split(recipe.batch)
     wanted = teacher.norm(tokens.to(device).float()).split(recipe.batch)
@@ -53,7 +53,7 @@ def run(setting: Setting) -> list[Row]:
             token_loss(student.norm(tokens_before_norm(student, pair[0])), pair[1]).backward()
         optimiser.zero_grad()
 
-    def window(source: Source) -> None:
+    def window(source: Batches) -> None:
         reader.shards[0].verified[:] = False  # so that every read is a first one
         for _ in updates(objective, optimiser, source, images, [range(steps)], 1, Tally(), None, device):
             pass

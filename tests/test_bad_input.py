@@ -44,10 +44,10 @@ from tests import layouts
 from wecolora import cli
 from wecolora.campaign.selection import Campaign
 from wecolora.config.runs import RunSpec
-from wecolora.core import runtime
+from wecolora.core import job
+from wecolora.core.checkpoint import Checkpoint
 from wecolora.core.errors import BadInput
-from wecolora.core.parallel import Team
-from wecolora.core.resume import ResumeFile
+from wecolora.core.process_group import ProcessGroup
 from wecolora.models import vit
 from workflow_scripts import (
     cache_teacher,
@@ -167,7 +167,7 @@ class Job:
 
     def run(self, log: str) -> None:
         """As Snakemake runs the script."""
-        with runtime.job(log, self.arguments.get("recipe", "")):
+        with job.running(log, self.arguments.get("recipe", "")):
             self.main(**self.arguments, **self.outputs)
 
 
@@ -204,7 +204,7 @@ def job_of(config: dict[str, Any], name: str) -> Job:
     if rule == "distill":
         inputs = {"index": c.corpus, "subset": c.subset, "weights": c.weights(w), "shards": c.shards(w)}
         outputs = {"student": f"{run}/student.safetensors", "circumstances": f"{run}/circumstances.json"}
-        inputs |= {"resume": "results/.resume", "recipe": c.distill_recipe(w), "threads": 1, "team": Team()}
+        inputs |= {"resume": "results/.resume", "recipe": c.distill_recipe(w), "threads": 1, "group": ProcessGroup()}
         return Job(distill.main, inputs, outputs)
     if rule == "features":
         inputs = {"student": c.student(w), "indexes": [c.corpus], "recipe": c.feature_recipe(w, ["pictures"])}
@@ -252,7 +252,7 @@ GOOD = [
 def inside(folder: Path) -> Iterator[None]:
     """The working directory is this one; what a job keeps in memory is that of a new process, and the log, which a job
     takes over, is given back."""
-    before, log = os.getcwd(), runtime.log
+    before, log = os.getcwd(), job.log
     kept, level = (log.handlers, log.propagate), log.level
     wecolora.data.images._ARRAYS = {}
     os.chdir(folder)
@@ -280,7 +280,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Place:
     torch.manual_seed(0)
     vit.save_weights(vit.build(SHAPE), place.path("tiny.safetensors"), {})
     with inside(place.folder), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ResumeFile, "remove", lambda self: None)
+        patch.setattr(Checkpoint, "remove", lambda self: None)
         for name in GOOD:
             job_of(place.config, name).run("logs/job.log")
         place.path(f"{ROOT}/config.yaml").write_text(Campaign(place.config).resolved())

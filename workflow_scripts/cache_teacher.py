@@ -1,7 +1,7 @@
 """Rule cache_teacher: one shard of a teacher's cache."""
 
 from wecolora.config.recipes import CacheRecipe
-from wecolora.core import files, hardware, runtime
+from wecolora.core import files, hardware, job
 from wecolora.core.progress import Progress
 from wecolora.data.images import read_index
 from wecolora.data.subset import prefix_length, read_subset
@@ -28,7 +28,7 @@ def main(*, index, subset, weights, cache, recipe, threads):
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+    with job.running(snakemake.log[0], snakemake.params.recipe):
         main(
             index=snakemake.input.index,
             subset=snakemake.input.subset,

@@ -1,7 +1,7 @@
 """Rule claims: verdicts on what the paper says in words."""
 
 from wecolora.config.recipes import ClaimsRecipe
-from wecolora.core import runtime
+from wecolora.core import job
 from wecolora.results.claims import write_claims
 from wecolora.results.scores import read_scores
 
@@ -11,7 +11,7 @@ def main(*, scores, csv, comparisons, markdown, recipe):
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+    with job.running(snakemake.log[0], snakemake.params.recipe):
         main(
             scores=snakemake.input.scores,
             csv=snakemake.output.csv,

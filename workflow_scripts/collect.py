@@ -1,6 +1,6 @@
 """Rule collect: every score of the campaign in one tidy CSV."""
 
-from wecolora.core import runtime
+from wecolora.core import job
 from wecolora.core.files import atomic_write
 from wecolora.results.scores import read_scores
 
@@ -11,5 +11,5 @@ def main(*, scores, table):
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0]):
+    with job.running(snakemake.log[0]):
         main(scores=snakemake.input.scores, table=snakemake.output.scores)

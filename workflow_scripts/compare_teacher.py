@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from wecolora.config.recipes import CompareRecipe
-from wecolora.core import files, hardware, runtime
+from wecolora.core import files, hardware, job
 from wecolora.data.images import read_index
 from wecolora.evaluation.probe import targets, train_probe
 from wecolora.models import vit
@@ -44,13 +44,13 @@ def main(*, weights, about, indexes, card, recipe, threads):
             data = {split: (forward(pixels[split]), labels[split]) for split in parts}
             result = train_probe(data["train"], data["test"], len(index.classes), probe)
             scores[name][dataset] = round(result.last, 2)
-            runtime.log.info("%s, %s: %s %.1f", dataset, name, result.metric, result.last)
+            job.log.info("%s, %s: %s %.1f", dataset, name, result.metric, result.last)
     facts = json.loads(Path(about).read_text(encoding="utf-8"))
-    runtime.write_json(card, {**facts, "weights_sha256": files.sha256(weights), "scores": scores})
+    job.write_json(card, {**facts, "weights_sha256": files.sha256(weights), "scores": scores})
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+    with job.running(snakemake.log[0], snakemake.params.recipe):
         main(
             weights=snakemake.input.weights,
             about=snakemake.input.about,

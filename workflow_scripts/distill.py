@@ -6,20 +6,20 @@ import torch
 
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import DistillRecipe
-from wecolora.core import files, hardware, parallel, runtime
-from wecolora.core.resume import ResumeFile
+from wecolora.core import files, hardware, job, process_group
+from wecolora.core.checkpoint import Checkpoint
 from wecolora.data.images import read_index
 from wecolora.data.subset import prefix_length, read_subset
 from wecolora.models import vit
+from wecolora.training.batches import Batches, CachedBatches, OnlineBatches
 from wecolora.training.cache import CacheReader
 from wecolora.training.distill import distill
-from wecolora.training.sources import CachedSource, OnlineSource, Source
 
 
-def main(*, index, subset, weights, shards, student, circumstances, resume, recipe, threads, team):
+def main(*, index, subset, weights, shards, student, circumstances, resume, recipe, threads, group):
     started = time.time()
     wanted = DistillRecipe.model_validate_json(recipe)
-    threads = max(1, threads // team.size)
+    threads = max(1, threads // group.size)
     device = hardware.device(threads)
     architecture = wanted.architecture.model_dump()
     teacher, sha256 = vit.load(architecture, weights, head=True), files.sha256(weights)
@@ -33,12 +33,12 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
         labels = torch.tensor(known.single_labels(positions[:images]))
     if known is None or shards:
         reader = CacheReader(shards, wanted.cache(), sha256, ids[:images])
-        source: Source = CachedSource(reader, tokens=not method.online)
+        source: Batches = CachedBatches(reader, tokens=not method.online)
     else:
         settings = (wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device, threads - 1)
-        source = OnlineSource(known, positions, None if method.online else teacher, *settings, wanted.batch)
-    state = ResumeFile(resume, runtime.fingerprint(recipe, sha256, files.sha256(index), *ids[:images]))
-    with runtime.stop_deferred() as stopping:
+        source = OnlineBatches(known, positions, None if method.online else teacher, *settings, wanted.batch)
+    state = Checkpoint(resume, job.fingerprint(recipe, sha256, files.sha256(index), *ids[:images]))
+    with job.stop_deferred() as stopping:
         model, history = distill(
             teacher,
             source,
@@ -46,30 +46,30 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
             wanted,
             labels=labels,
             device=device,
-            team=team,
+            group=group,
             resume=state,
-            log=runtime.log.info,
+            log=job.log.info,
             stopping=stopping,
         )
-    if team.rank > 0:
+    if group.rank > 0:
         return
     facts = {
         "recipe": wanted.model_dump(mode="json"),
         "teacher_sha256": sha256,
         "images": images,
         "history": history,
-        "environment": hardware.environment(device, team.size),
+        "environment": hardware.environment(device, group.size),
     }
     vit.save_weights(model, student, facts)
-    happened = runtime.circumstances(started)
+    happened = job.provenance(started)
     happened["images_per_second"] = round(images * wanted.epochs / happened["seconds"], 1)
-    runtime.write_json(circumstances, happened)
+    job.write_json(circumstances, happened)
     state.remove()
 
 
 if __name__ == "__main__":
-    parallel.spread(parallel.gpus(snakemake.resources), snakemake.log[0])
-    with runtime.job(snakemake.log[0], snakemake.params.recipe), parallel.joined() as team:
+    process_group.launch(process_group.gpus(snakemake.resources), snakemake.log[0])
+    with job.running(snakemake.log[0], snakemake.params.recipe), process_group.joined() as group:
         main(
             index=snakemake.input.index,
             subset=snakemake.input.subset,
@@ -80,5 +80,5 @@ if __name__ == "__main__":
             resume="results/.resume",
             recipe=snakemake.params.recipe,
             threads=snakemake.threads,
-            team=team,
+            group=group,
         )

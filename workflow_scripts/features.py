@@ -3,9 +3,9 @@
 from functools import partial
 
 from wecolora.config.recipes import FeatureRecipe
-from wecolora.core import files, hardware, runtime
+from wecolora.core import files, hardware, job
+from wecolora.core.checkpoint import RowsCheckpoint
 from wecolora.core.progress import Progress
-from wecolora.core.resume import ResumeRows
 from wecolora.data.images import read_index
 from wecolora.evaluation.features import write_features
 from wecolora.models import vit
@@ -24,12 +24,12 @@ def main(*, student, indexes, features, resume, recipe, threads):
 
     kind = hardware.environment(device)["device"]
     kept = []
-    with runtime.stop_deferred() as stopping:
+    with job.stop_deferred() as stopping:
         for source, path in zip(indexes, features, strict=True):
             index = read_index(source)
             statistics = wanted.statistics[index.name]
             alone = wanted.model_copy(update={"statistics": {index.name: statistics}}).canonical()
-            kept.append(ResumeRows(resume, runtime.fingerprint(alone, sha256, files.sha256(source), kind)))
+            kept.append(RowsCheckpoint(resume, job.fingerprint(alone, sha256, files.sha256(source), kind)))
             write_features(
                 path,
                 partial(forward, statistics=statistics),
@@ -43,14 +43,14 @@ def main(*, student, indexes, features, resume, recipe, threads):
                 resume=kept[-1],
                 stopping=stopping,
             )
-            runtime.log.info("wrote %s", path)
+            job.log.info("wrote %s", path)
     # Not before all are there: of a job that ends early nothing else stays.
     for rows in kept:
         rows.remove()
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+    with job.running(snakemake.log[0], snakemake.params.recipe):
         main(
             student=snakemake.input.student,
             indexes=snakemake.input.indexes,

@@ -3,7 +3,7 @@
 import timm
 
 from wecolora.config.recipes import FetchRecipe
-from wecolora.core import files, hardware, runtime
+from wecolora.core import files, hardware, job
 from wecolora.models import vit
 from wecolora.models.fetch import download, fetched
 
@@ -13,7 +13,7 @@ def main(*, source, weights, recipe, threads):
     hardware.device(threads)
     path = source[0] if source else download(wanted.timm)
     sha256 = files.sha256(path)
-    runtime.log.info("%s: from %s, sha256 %s", wanted.timm, path, sha256)
+    job.log.info("%s: from %s, sha256 %s", wanted.timm, path, sha256)
     model = fetched(wanted, path)
     about = {
         "recipe": wanted.model_dump(mode="json"),
@@ -26,7 +26,7 @@ def main(*, source, weights, recipe, threads):
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+    with job.running(snakemake.log[0], snakemake.params.recipe):
         main(
             source=snakemake.input.source,
             weights=snakemake.output.weights,

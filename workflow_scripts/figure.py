@@ -1,7 +1,7 @@
 """Rule figure: one of the paper's figures."""
 
 from wecolora.config.recipes import ArtifactRecipe
-from wecolora.core import runtime
+from wecolora.core import job
 from wecolora.results.figures import write_figure
 from wecolora.results.scores import read_scores
 
@@ -11,7 +11,7 @@ def main(*, scores, csv, png, pdf, recipe):
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+    with job.running(snakemake.log[0], snakemake.params.recipe):
         main(
             scores=snakemake.input.scores,
             csv=snakemake.output.csv,

@@ -2,9 +2,9 @@
 
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import ArtifactRecipe
-from wecolora.core import runtime
+from wecolora.core import job
 from wecolora.evaluation.features import read_features
-from wecolora.results.latent import write_latent
+from wecolora.results.tsne import write_tsne
 
 
 def main(*, features, csv, png, pdf, recipe):
@@ -13,11 +13,11 @@ def main(*, features, csv, png, pdf, recipe):
     labels = [METHODS[name].label for name in wanted.methods]
     shown = {label: data["test"][0].numpy() for label, (data, _, _) in zip(labels, read, strict=True)}
     data, classes, _ = read[0]
-    write_latent(shown, data["test"][1].numpy(), classes, wanted, csv, png, pdf)
+    write_tsne(shown, data["test"][1].numpy(), classes, wanted, csv, png, pdf)
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+    with job.running(snakemake.log[0], snakemake.params.recipe):
         main(
             features=snakemake.input.features,
             csv=snakemake.output.csv,

@@ -3,7 +3,7 @@
 import torch
 
 from wecolora.config.recipes import PretrainRecipe
-from wecolora.core import hardware, runtime
+from wecolora.core import hardware, job
 from wecolora.data.images import read_index
 from wecolora.models.vit import save_weights
 from wecolora.training.pretrain import pretrain
@@ -17,7 +17,7 @@ def main(*, index, weights, recipe, threads):
     pixels = torch.from_numpy(data.pixels(rows, wanted.architecture.img_size))
     supervised = wanted.training.objective == "supervised"
     labels = torch.tensor(data.single_labels(rows) if supervised else [0] * len(rows))
-    model = pretrain(pixels, labels, wanted, runtime.log.info)
+    model = pretrain(pixels, labels, wanted, job.log.info)
     about = {
         "recipe": wanted.model_dump(mode="json"),
         "pixels_digest": data.pixels_digest,  # of the images that it was trained on, as their index says
@@ -27,7 +27,7 @@ def main(*, index, weights, recipe, threads):
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+    with job.running(snakemake.log[0], snakemake.params.recipe):
         main(
             index=snakemake.input.index,
             weights=snakemake.output.weights,

@@ -7,11 +7,11 @@ from typing import Any
 from wecolora.campaign.revisions import REVISIONS
 from wecolora.config.recipes import ProbeJob
 from wecolora.config.runs import RunSpec
-from wecolora.core import hardware, runtime
+from wecolora.core import hardware, job
 from wecolora.core.files import read_json
 from wecolora.evaluation.features import read_features
 from wecolora.evaluation.probe import largest_class, train_probe
-from wecolora.training.health import probe_signs
+from wecolora.training.diagnostics import probe_warnings
 
 STAGES = ("prepare", "subset", "cache_teacher", "distill", "features", "probe")
 
@@ -30,14 +30,14 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
         axes["loss_point"] = student["recipe"]["loss_point"]
     for (dataset, probe), path, score in zip(wanted.recipes.items(), features, scores, strict=True):
         data, classes, sha256 = read_features(path, dataset)
-        runtime.log.info("%s: %d images to train on, %d to test", dataset, len(data["train"][1]), len(data["test"][1]))
-        result = train_probe(data["train"], data["test"], len(classes), probe, device, runtime.log.debug)
-        found = probe_signs(
+        job.log.info("%s: %d images to train on, %d to test", dataset, len(data["train"][1]), len(data["test"][1]))
+        result = train_probe(data["train"], data["test"], len(classes), probe, device, job.log.debug)
+        found = probe_warnings(
             student["history"], result.train_loss, result.metric, result.last, largest_class(data["test"][1])
         )
         for sign in found:
-            runtime.log.warning("WARNING: %s", sign)
-        runtime.log.info(
+            job.log.warning("WARNING: %s", sign)
+        job.log.info(
             "%s: %s %.2f (best %.2f in epoch %d)",
             dataset,
             result.metric,
@@ -46,13 +46,13 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
             result.best_epoch,
         )
         if result.metric == "mean AUC" and None in result.per_class:
-            runtime.log.warning(
+            job.log.warning(
                 "WARNING: %s: the mean AUC leaves out %d of %d classes, which no test image has, or every one",
                 dataset,
                 result.per_class.count(None),
                 len(classes),
             )
-        runtime.write_json(
+        job.write_json(
             score,
             {
                 "run": {**axes, "dataset": dataset, "slug": run.slug()},
@@ -67,11 +67,11 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
                 "student_environment": student["environment"],
             },
         )
-    runtime.write_json(circumstances, runtime.circumstances(started))
+    job.write_json(circumstances, job.provenance(started))
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+    with job.running(snakemake.log[0], snakemake.params.recipe):
         main(
             about=snakemake.input.about,
             features=snakemake.input.features,

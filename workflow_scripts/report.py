@@ -1,16 +1,16 @@
 """Rule report: the campaign as one HTML page."""
 
 from wecolora.config.recipes import ReportRecipe
-from wecolora.core import runtime
+from wecolora.core import job
 from wecolora.results.report import write_report
 
 
 def main(*, scores, students, indexes, config, html, recipe):
-    write_report(ReportRecipe.model_validate_json(recipe), scores, students, indexes, config, html, runtime.log)
+    write_report(ReportRecipe.model_validate_json(recipe), scores, students, indexes, config, html, job.log)
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+    with job.running(snakemake.log[0], snakemake.params.recipe):
         main(
             scores=snakemake.input.scores,
             students=snakemake.input.students,

@@ -1,6 +1,6 @@
 """Rule resolved_config: the config with its defaults made explicit."""
 
-from wecolora.core import runtime
+from wecolora.core import job
 from wecolora.core.files import write_text
 
 
@@ -9,5 +9,5 @@ def main(*, config, path):
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0]):
+    with job.running(snakemake.log[0]):
         main(config=snakemake.params.config, path=snakemake.output.config)

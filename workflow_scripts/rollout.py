@@ -4,7 +4,7 @@ import torch
 
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import ArtifactRecipe, FeatureRecipe
-from wecolora.core import hardware, runtime
+from wecolora.core import hardware, job
 from wecolora.data.images import read_index
 from wecolora.models import vit
 from wecolora.results.rollout import attentions, examples, rollout, write_rollout
@@ -16,7 +16,7 @@ def main(*, students, index, csv, png, pdf, recipe, sight, threads):
     data = read_index(index)
     pixels, names = examples(data, wanted.images, seen.architecture.img_size)
     if len(names) < wanted.images:
-        runtime.log.warning("WARNING: %s: only %d labelled test images, not %d", data.name, len(names), wanted.images)
+        job.log.warning("WARNING: %s: only %d labelled test images, not %d", data.name, len(names), wanted.images)
     statistics = seen.statistics[data.name]
     images = vit.normalise(torch.from_numpy(pixels), statistics.mean, statistics.std)
     maps = {}
@@ -28,7 +28,7 @@ def main(*, students, index, csv, png, pdf, recipe, sight, threads):
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+    with job.running(snakemake.log[0], snakemake.params.recipe):
         main(
             students=snakemake.input.students,
             index=snakemake.input.index,

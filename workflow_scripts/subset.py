@@ -1,7 +1,7 @@
 """Rule subset: the nested, class-balanced order of the corpus."""
 
 from wecolora.config.recipes import SubsetRecipe
-from wecolora.core import runtime
+from wecolora.core import job
 from wecolora.data.images import read_index
 from wecolora.data.subset import write_subset
 
@@ -12,5 +12,5 @@ def main(*, index, subset, recipe):
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+    with job.running(snakemake.log[0], snakemake.params.recipe):
         main(index=snakemake.input.index, subset=snakemake.output.subset, recipe=snakemake.params.recipe)

@@ -1,7 +1,7 @@
 """Rule table: one of the paper's tables."""
 
 from wecolora.config.recipes import ArtifactRecipe
-from wecolora.core import runtime
+from wecolora.core import job
 from wecolora.results.scores import read_scores
 from wecolora.results.tables import write_table
 
@@ -11,7 +11,7 @@ def main(*, scores, csv, markdown, latex, recipe):
 
 
 if __name__ == "__main__":
-    with runtime.job(snakemake.log[0], snakemake.params.recipe):
+    with job.running(snakemake.log[0], snakemake.params.recipe):
         main(
             scores=snakemake.input.scores,
             csv=snakemake.output.csv,

@@ -136,11 +136,11 @@ def distill_recipe(tiny_architecture):
 
 
 @pytest.fixture
-def online_source(tiny_teacher, unlabelled_index, distill_recipe):
+def online_batches(tiny_teacher, unlabelled_index, distill_recipe):
     """The pictures, last first, and the tiny teacher's tokens, computed in each step; ``calls``: (rows, view)."""
-    from wecolora.training.sources import OnlineSource
+    from wecolora.training.batches import OnlineBatches
 
-    class Recording(OnlineSource):
+    class Recording(OnlineBatches):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             self.calls = []

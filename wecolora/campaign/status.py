@@ -24,7 +24,7 @@ from rich.table import Table
 from wecolora.campaign.jobs import Job, jobs, there
 from wecolora.campaign.selection import Campaign
 from wecolora.config.runs import RunSpec
-from wecolora.core.runtime import FINISHED, STAMP, duration
+from wecolora.core.job import FINISHED, STAMP, duration
 
 State = Literal["done", "running", "failed", "waiting"]
 SILENT = 30 * 60  # seconds without a line in a log that a reader should know of

@@ -17,8 +17,8 @@ from PIL import Image
 
 from wecolora.core.errors import BadInput
 from wecolora.core.files import not_given
+from wecolora.core.job import helpers
 from wecolora.core.progress import Starting, silent
-from wecolora.core.runtime import helpers
 from wecolora.data.images import MAX_PIXELS, NoMemory, look
 from wecolora.data.listing import Entry, some
 from wecolora.data.pixels import Range, deep_kind, range_of

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wecolora.core.checkpoint import RowsCheckpoint
 from wecolora.core.errors import BadInput, Stopped
 from wecolora.core.files import atomic_write, unreadable
 from wecolora.core.progress import Starting, silent
-from wecolora.core.resume import ResumeRows
-from wecolora.data.decoder import Decoder
 from wecolora.data.images import Index
+from wecolora.data.loader import Loader
 from wecolora.evaluation.probe import targets
 
 SPLITS = ("train", "test")
@@ -26,7 +26,7 @@ SAVED_ROWS = 65536  # saved at a time: a minute or so of a GPU
 
 @torch.no_grad()
 def extract(
-    forward: Callable[[Tensor], Tensor], decoder: Decoder, positions: list[int], batch: int = BATCH
+    forward: Callable[[Tensor], Tensor], decoder: Loader, positions: list[int], batch: int = BATCH
 ) -> Iterator[np.ndarray]:
     """Batches of features (n, width) float32 of the pixels that the decoder makes of these positions; ``forward`` takes
     pixels (n, size, size, 3) uint8."""
@@ -44,16 +44,16 @@ def write_features(
     device: str = "cpu",
     workers: int = 0,
     progress: Starting = silent,
-    resume: ResumeRows | None = None,
+    resume: RowsCheckpoint | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """One row an image of each split: ``<split>/features`` float32, ``/targets``, ``/ids``; ``classes``; attributes:
-    the data set and the sha256 of the model's weights. The images are decoded by ``workers`` processes (see Decoder)
+    the data set and the sha256 of the model's weights. The images are decoded by ``workers`` processes (see Loader)
     for that device. ``stopping``: asked after each batch whether to save what there is and to raise Stopped."""
-    resume = resume or ResumeRows(None, "")
+    resume = resume or RowsCheckpoint(None, "")
     if not index.classes:
         raise BadInput(f"data set {index.name}: has no labels to probe; use it as the corpus only.")
-    decoder = Decoder(partial(index.crop, size=size), workers, device, 3 * size**2 * BATCH)
+    decoder = Loader(partial(index.crop, size=size), workers, device, 3 * size**2 * BATCH)
     # What is saved on the way takes as much again.
     size = 4 * width * len(index.ids) * (2 if len(index.ids) > SAVED_ROWS else 1)
     with atomic_write(path, size) as temporary, h5py.File(temporary, "w") as file:

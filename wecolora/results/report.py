@@ -29,7 +29,7 @@ from matplotlib.ticker import MaxNLocator
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import ArtifactRecipe, ReportRecipe
 from wecolora.core.files import read_json, write_text
-from wecolora.core.runtime import duration
+from wecolora.core.job import duration
 from wecolora.data.images import read_columns
 from wecolora.results.claims import METHOD, printed_claim
 from wecolora.results.counts import printed_counts

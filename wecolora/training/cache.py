@@ -26,8 +26,8 @@ import xxhash
 from wecolora.config.recipes import CacheRecipe
 from wecolora.core.errors import BadInput
 from wecolora.core.files import atomic_write, unreadable
-from wecolora.data.decoder import Decoder
 from wecolora.data.images import Index
+from wecolora.data.loader import Loader
 from wecolora.data.views import apply_view, draw_view, room
 from wecolora.models.vit import VisionTransformer, normalise, tokens_before_norm
 
@@ -58,13 +58,13 @@ def write_shard(
     workers: int = 0,
 ) -> None:
     """Record ``recipe.views`` views of the images at these positions of the index, which ``workers`` processes decode
-    (see Decoder). The file appears when whole."""
+    (see Loader). The file appears when whole."""
     size, views = recipe.architecture.img_size, recipe.views
     n, tokens, width = len(positions), recipe.architecture.tokens, recipe.architecture.embed_dim
     teacher = teacher.to(device)
     images = max(1, batch // views)
     pixels_of = partial(view_pixels, index, numbers=range(views), seed=recipe.seed, size=size)
-    decoder = Decoder(pixels_of, workers, device, images * views * 3 * size**2)
+    decoder = Loader(pixels_of, workers, device, images * views * 3 * size**2)
     parts = [positions[start : start + images] for start in range(0, n, images)]
     least = n * views * (2 * tokens * width + 3 * size**2)
     with atomic_write(path, least) as temporary, h5py.File(temporary, "w") as file, ThreadPoolExecutor(1) as pool:

@@ -12,7 +12,7 @@ from wecolora.config.recipes import DistillRecipe
 from wecolora.core.errors import BadInput
 from wecolora.models.vit import build, pool_tokens, tokens_before_norm
 from wecolora.models.weight_copy import layers
-from wecolora.training.health import mean_deviation
+from wecolora.training.diagnostics import mean_deviation
 from wecolora.training.objectives import Objective, Step
 
 # Of the distillation term, and the soft form's temperature: the choices of the DeiT paper (its section 5.2).
@@ -63,7 +63,7 @@ class DeiT(Objective):
             wanted = pool_tokens(self.teacher, tokens)
         pooled = (cls + dist) / 2
         if self.form == "deit":
-            return Step(F.l1_loss(pooled, wanted), pooled.detach(), wanted, mean_deviation(wanted, self.team.mean))
+            return Step(F.l1_loss(pooled, wanted), pooled.detach(), wanted, mean_deviation(wanted, self.group.all_mean))
         assert labels is not None
         share, distance = (HARD_SHARE, hard_loss) if self.form == "deit_hard" else (SOFT_SHARE, soft_loss)
         base = F.cross_entropy(self.head(cls), labels)

@@ -13,14 +13,14 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from wecolora.config.recipes import DistillRecipe
+from wecolora.core.checkpoint import Checkpoint
 from wecolora.core.errors import BadInput, Stopped
-from wecolora.core.parallel import Team
-from wecolora.core.resume import ResumeFile
+from wecolora.core.process_group import ProcessGroup
 from wecolora.models.vit import normalise
-from wecolora.training.health import effective_rank, epoch_signs
+from wecolora.training.batches import Batches, prefetched
+from wecolora.training.diagnostics import effective_rank, epoch_warnings
 from wecolora.training.objectives import Objective, Step
 from wecolora.training.optim import adamw, epoch_generator, set_lr, warmup_cosine
-from wecolora.training.sources import Source, prefetched
 from wecolora.training.students import start
 
 SAVE_SECONDS = 600  # an epoch that takes longer is saved in its middle, too
@@ -37,33 +37,33 @@ def update_windows(micro_batches: int, accumulate: int, leftover: str) -> list[r
 
 def distill(
     teacher: VisionTransformer,
-    source: Source,
+    source: Batches,
     images: int,
     recipe: DistillRecipe,
     *,
     labels: Tensor | None = None,
     device: str = "cpu",
-    team: Team | None = None,
-    resume: ResumeFile | None = None,
+    group: ProcessGroup | None = None,
+    resume: Checkpoint | None = None,
     log: Callable[[str], None] = lambda line: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> tuple[VisionTransformer, list[dict[str, Any]]]:
     """Train on the first ``images`` images of the source; return the student, merged, and one record an epoch.
-    ``labels``: of these images, (images,), for a method that reads them. ``team``: the processes that train it
+    ``labels``: of these images, (images,), for a method that reads them. ``group``: the processes that train it
     together, each of which calls this. ``stopping``: asked after each update whether to save and to end here.
 
     Epoch e uses view e mod V, in an order drawn from (seed, e) alone, so that a resumed run repeats an uninterrupted
     one. Raises BadInput when the subset is smaller than one update needs, or the loss stops being a number; Stopped
     where it was told to stop.
     """
-    team, resume = team or Team(), resume or ResumeFile(None, "")
-    if recipe.batch % team.size:
-        raise BadInput(f"distill.batch = {recipe.batch} has no equal parts for {team.size} GPUs; ask for a divisor.")
+    group, resume = group or ProcessGroup(), resume or Checkpoint(None, "")
+    if recipe.batch % group.size:
+        raise BadInput(f"distill.batch = {recipe.batch} has no equal parts for {group.size} GPUs; ask for a divisor.")
     objective = start(teacher.to(device), recipe, labels).to(device).train()
-    objective.team = team
+    objective.group = group
     log(f"the loss has these terms: {', '.join(objective.terms)}")
-    if team.size > 1:
-        log(f"{team.size} processes, each with {recipe.batch // team.size} images of every {recipe.batch}")
+    if group.size > 1:
+        log(f"{group.size} processes, each with {recipe.batch // group.size} images of every {recipe.batch}")
     trainable = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     optimiser = adamw(trainable.values(), recipe.weight_decay)
     windows = update_windows(images // recipe.batch, recipe.accumulate, recipe.leftover)
@@ -78,7 +78,7 @@ def distill(
         log(f"{unused} of {images} images an epoch, others each time, fill no batch and are left out")
     history: list[dict[str, Any]] = []
     tally = Tally()
-    saved = team.firsts(resume.load() if team.rank == 0 else None)  # whatever becomes of the file meanwhile
+    saved = group.broadcast(resume.load() if group.rank == 0 else None)  # whatever becomes of the file meanwhile
     if saved is not None:
         with torch.no_grad():
             for name, parameter in trainable.items():
@@ -88,7 +88,7 @@ def distill(
         log(f"resumed after epoch {len(history)} and {tally.batches} of {used} micro-batches of the next")
 
     def save() -> None:
-        if team.rank == 0:
+        if group.rank == 0:
             state = {"trainable": dict(trainable.items()), "optimiser": optimiser.state_dict()}
             resume.save({**state, "history": history, "tally": vars(tally)})
 
@@ -96,16 +96,16 @@ def distill(
         started = saved_at = time.monotonic()
         done_before = tally.batches
         for _ in updates(objective, optimiser, source, images, windows, epoch, tally, labels, device):
-            if team.any(stopping()):
+            if group.any(stopping()):
                 save()
-                team.any(True)  # torchrun kills the first soon after the others have ended
+                group.any(True)  # torchrun kills the first soon after the others have ended
                 raise Stopped(f"epoch {epoch + 1}, {tally.batches} of {used} micro-batches")
             if time.monotonic() - saved_at > SAVE_SECONDS:
                 save()
                 saved_at = time.monotonic()
         rate = (tally.batches - done_before) * recipe.batch / (time.monotonic() - started)
         record = {**tally.record(), "lr": _lr(recipe, epoch, windows[-1].start / used)}
-        record["signs"] = epoch_signs(
+        record["signs"] = epoch_warnings(
             [*(past["loss"] for past in history), record["loss"]], record["student_rank"], record["teacher_rank"]
         )
         history.append(record)
@@ -140,16 +140,16 @@ class Tally:
     student: list[Tensor] = field(default_factory=list)
     teacher: list[Tensor] = field(default_factory=list)
 
-    def add(self, found: Step, team: Team) -> None:
+    def add(self, found: Step, group: ProcessGroup) -> None:
         """A micro-batch, of which each process has a part."""
         self.batches += 1
         sums = [found.loss.detach().double(), *([] if found.deviation is None else [found.deviation])]
-        loss, *deviation = team.mean(torch.stack(sums)).tolist()
+        loss, *deviation = group.all_mean(torch.stack(sums)).tolist()
         self.loss += loss
         self.deviation = self.deviation + deviation[0] if deviation and self.deviation is not None else None
         if sum(map(len, self.student)) < RANKED:
-            self.student.append(team.whole(found.student).cpu())
-            self.teacher.append(team.whole(found.teacher).cpu())
+            self.student.append(group.all_gather(found.student).cpu())
+            self.teacher.append(group.all_gather(found.teacher).cpu())
 
     def record(self) -> dict[str, Any]:
         """Of the whole epoch."""
@@ -167,7 +167,7 @@ class Tally:
 def updates(
     objective: Objective,
     optimiser: torch.optim.Optimizer,
-    source: Source,
+    source: Batches,
     images: int,
     windows: list[range],
     epoch: int,
@@ -176,12 +176,12 @@ def updates(
     device: str,
 ) -> Iterator[None]:
     """Make the updates of an epoch whose micro-batches its tally does not hold yet; yields after each."""
-    recipe, team = objective.recipe, objective.team
+    recipe, group = objective.recipe, objective.group
     assert recipe.seed is not None
     order = torch.randperm(images, generator=epoch_generator(recipe.seed, epoch))
     used = windows[-1].stop
     batches = order[: used * recipe.batch].view(used, recipe.batch)[tally.batches :]
-    own = [team.part(batch) for batch in batches]
+    own = [group.part(batch) for batch in batches]
     read = zip(own, prefetched(source, (rows.tolist() for rows in own), epoch % recipe.views), strict=True)
     objective.start_epoch(epoch, tally.batches)
     for window in windows:
@@ -195,8 +195,8 @@ def updates(
             known = None if labels is None else labels[rows].to(device)
             found = objective(inputs, tokens.to(device).float(), known)
             (found.loss / len(window)).backward()
-            tally.add(found, team)
-        team.average_gradients(p for group in optimiser.param_groups for p in group["params"])
+            tally.add(found, group)
+        group.average_gradients(p for group in optimiser.param_groups for p in group["params"])
         optimiser.step()
         optimiser.zero_grad()
         yield

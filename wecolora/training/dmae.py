@@ -52,7 +52,7 @@ def alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class DMAE(Objective):
-    """A student from random weights. Decoder and projection are thrown away; the decoder's size is He et al.'s in
+    """A student from random weights. Loader and projection are thrown away; the decoder's size is He et al.'s in
     proportion: 2/3 of the teacher's width and depth, 512 and 8 for ViT-B, and fixed positions."""
 
     terms = ("masked pixels", "aligned features")
@@ -96,8 +96,8 @@ class DMAE(Objective):
     def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Step:
         """See Objective."""
         patches = self.student.patch_embed.num_patches
-        drawn = random_shown(len(images) * self.team.size, patches, self.generator)  # for all that train it
-        order, shown = (self.team.part(masks).to(images.device) for masks in drawn)
+        drawn = random_shown(len(images) * self.group.size, patches, self.generator)  # for all that train it
+        order, shown = (self.group.part(masks).to(images.device) for masks in drawn)
         with torch.no_grad():
             wanted = visible_tokens(self.teacher, images, shown)
             wanted = self.teacher.blocks[: aligned_block(len(self.teacher.blocks)) + 1](wanted)

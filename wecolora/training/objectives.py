@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import DistillRecipe
-from wecolora.core.parallel import Team
+from wecolora.core.process_group import ProcessGroup
 from wecolora.models.lora import add_lora, merge
 from wecolora.models.vit import block_outputs, build, tokens_before_norm
 from wecolora.models.weight_copy import copy_weights, layers
-from wecolora.training.health import mean_deviation
+from wecolora.training.diagnostics import mean_deviation
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Objective(nn.Module):
     """A student in training. Its teacher is no submodule, so that no optimiser and no mode ever reaches it."""
 
     terms: tuple[str, ...]  # of the loss, by name, for the log
-    team = Team()  # the processes that train it together
+    group = ProcessGroup()  # the processes that train it together
 
     def __init__(self, teacher: VisionTransformer, recipe: DistillRecipe) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class TokenObjective(Objective):
             # Half of the other loss is a divergence, which a constant answer's distance says nothing of.
             deviation=None
             if self.kind == "l1_kl"
-            else torch.stack([mean_deviation(target, self.team.mean) for target in targets]).mean(),
+            else torch.stack([mean_deviation(target, self.group.all_mean) for target in targets]).mean(),
         )
 
     def exported(self) -> VisionTransformer:

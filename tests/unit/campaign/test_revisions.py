@@ -25,8 +25,8 @@ DECIDES_NOTHING = {
     "core.files",
     "core.progress",
     "config.recipes",
-    "core.resume",
-    "core.runtime",
+    "core.checkpoint",
+    "core.job",
 }  # a recipe's values travel with the job
 WATCHED_ELSEWHERE = {
     "subset": {"data.images"},  # the index alone is read, which `prepare` writes

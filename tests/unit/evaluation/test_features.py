@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from wecolora.config.recipes import FeatureRecipe
+from wecolora.core.checkpoint import RowsCheckpoint
 from wecolora.core.errors import BadInput, Stopped
-from wecolora.core.resume import ResumeRows
-from wecolora.data.decoder import Decoder
 from wecolora.data.images import Index, write_index
+from wecolora.data.loader import Loader
 from wecolora.evaluation import features
 from wecolora.evaluation.features import extract, read_features, write_features
 from wecolora.models import vit
@@ -67,7 +67,7 @@ def test_each_image_has_the_row_that_timm_computes_for_it(index, forward, images
 
 
 def test_the_size_of_a_batch_changes_no_row(index, forward):
-    decoder = Decoder(partial(index.crop, size=16))
+    decoder = Loader(partial(index.crop, size=16))
     rows = [np.concatenate(list(extract(forward, decoder, list(range(9)), batch))) for batch in (1, 4, 9, 100)]
     assert all(part.shape == (9, 32) for part in rows)
     for part in rows[1:]:
@@ -96,7 +96,7 @@ def test_an_extraction_that_is_told_to_stop_goes_on_where_it_was(many, forward, 
     """After any of its six batches; with and without what was saved on the way."""
     monkeypatch.setattr(features, "SAVED_ROWS", every)
     write_features(tmp_path / "whole.h5", forward, many, 16, 32, "digest")
-    resume, seen = ResumeRows(tmp_path / "resume", "set"), []
+    resume, seen = RowsCheckpoint(tmp_path / "resume", "set"), []
 
     def counting(pixels):
         seen.append(len(pixels))
@@ -118,7 +118,7 @@ def test_an_extraction_that_is_told_to_stop_goes_on_where_it_was(many, forward, 
 def test_an_extraction_that_is_stopped_again_and_again_comes_to_its_end(many, forward, tmp_path):
     """After each batch: also where one split is saved to its end and the other goes on."""
     write_features(tmp_path / "whole.h5", forward, many, 16, 32, "digest")
-    resume, stops = ResumeRows(tmp_path, "set"), 0
+    resume, stops = RowsCheckpoint(tmp_path, "set"), 0
     while not (tmp_path / "f.h5").exists():
         told = iter([True])  # and whoever asks again fails
         with contextlib.suppress(Stopped):
@@ -133,7 +133,7 @@ def test_an_extraction_that_is_stopped_again_and_again_comes_to_its_end(many, fo
 
 def test_a_killed_extraction_loses_no_more_than_what_was_not_yet_saved(many, forward, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "SAVED_ROWS", 512)
-    resume, seen = ResumeRows(tmp_path, "set"), []
+    resume, seen = RowsCheckpoint(tmp_path, "set"), []
 
     def dying(pixels):
         if len(seen) == 3:

@@ -248,7 +248,7 @@ def test_a_step_on_a_single_feature_is_refused(n, batch):
 
 def test_classes_without_an_auc_are_told(tmp_path, caplog, monkeypatch):
     """The mean is of the others: whoever compares two data sets' has to know."""
-    monkeypatch.setattr(job.runtime.log, "propagate", True)  # as in a process of its own
+    monkeypatch.setattr(job.job.log, "propagate", True)  # as in a process of its own
     rng = np.random.default_rng(0)
     targets = np.array([[1, 0, 1], [0, 0, 1], [1, 0, 1], [0, 0, 1]], dtype=np.float32)
     with h5py.File(tmp_path / "tags.h5", "w") as file:

@@ -506,8 +506,8 @@ def test_the_job_writes_what_the_other_jobs_read_and_says_where_it_is_from(model
 def job(tmp_path, **environment):
     """The job without a source, in a process of its own: huggingface_hub reads its environment once."""
     code = (
-        "import sys; from wecolora.core import runtime; from workflow_scripts.fetch_teacher import main\n"
-        "with runtime.job(sys.argv[1] + '/log'):\n"
+        "import sys; from wecolora.core import job; from workflow_scripts.fetch_teacher import main\n"
+        "with job.running(sys.argv[1] + '/log'):\n"
         "    main(source=[], weights=sys.argv[1] + '/out/weights.safetensors', recipe=sys.argv[2], threads=1)"
     )
     hub = {"HF_HOME": str(tmp_path / "hub home"), "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONPATH": str(REPOSITORY)}

@@ -82,7 +82,7 @@ def styles(classes: int) -> list[tuple[str | tuple[float, float, float], str]]:
     ]
 
 
-def draw_latent(
+def draw_tsne(
     points: dict[str, np.ndarray],
     labels: np.ndarray,
     classes: Sequence[str],
@@ -141,7 +141,7 @@ def _add_legend(figure: Figure, dots: Sequence[Artist], classes: Sequence[str]) 
     )
 
 
-def write_latent(
+def write_tsne(
     features: dict[str, np.ndarray],
     labels: np.ndarray,
     classes: Sequence[str],
@@ -166,4 +166,4 @@ def write_latent(
     ]
     with atomic_write(csv) as temporary:
         pd.concat(frames).to_csv(temporary, index=False, float_format="%.6g")
-    save_figure(lambda: draw_latent(points, labels, classes, remarks, recipe), png, pdf)
+    save_figure(lambda: draw_tsne(points, labels, classes, remarks, recipe), png, pdf)

@@ -29,7 +29,7 @@ SHARED_MEMORY = "/dev/shm"
 
 
 @contextmanager
-def job(path: str | None, recipe: str = "") -> Iterator[None]:
+def running(path: str | None, recipe: str = "") -> Iterator[None]:
     """Send log lines and tracebacks to the job's log file and to stderr; bad input ends the job with one line there,
     and so does SIGTERM, which a scheduler sends before it kills. Of torchrun's processes only the first tells of more
     than errors."""
@@ -110,7 +110,7 @@ def by_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def circumstances(started: float) -> dict[str, Any]:
+def provenance(started: float) -> dict[str, Any]:
     """What changes from run to run: date, duration, host, git revision. Kept apart, so that results compare."""
     return {
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -20,7 +20,7 @@ log = logging.getLogger("wecolora")
 DIGEST = 16  # bytes of xxh3_128 after the state: a changed byte would change the student unseen
 
 
-class ResumeFile:
+class Checkpoint:
     """State of one recipe on one set of inputs, whose fingerprint is the file's name; None: nothing is kept."""
 
     def __init__(self, folder: str | Path | None, fingerprint: str) -> None:
@@ -55,7 +55,7 @@ class ResumeFile:
             self.path.unlink(missing_ok=True)
 
 
-class ResumeRows:
+class RowsCheckpoint:
     """Rows of one recipe on one set of inputs; folder None: nothing is kept. Two jobs that compute the same rows do no
     harm to each other."""
 
@@ -80,5 +80,5 @@ class ResumeRows:
             for path in Path(self.folder).glob(f"{self.fingerprint}_*.pt"):
                 path.unlink(missing_ok=True)
 
-    def _piece(self, part: str, start: int) -> ResumeFile:
-        return ResumeFile(self.folder, f"{self.fingerprint}_{part}_{start}")
+    def _piece(self, part: str, start: int) -> Checkpoint:
+        return Checkpoint(self.folder, f"{self.fingerprint}_{part}_{start}")

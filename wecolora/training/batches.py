@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wecolora.data.decoder import Decoder
 from wecolora.data.images import Index
+from wecolora.data.loader import Loader
 from wecolora.models.vit import VisionTransformer, normalise, tokens_before_norm
 from wecolora.training.cache import CacheReader, view_pixels
 
 Triple = tuple[float, float, float]
 
 
-class Source(Protocol):
+class Batches(Protocol):
     """Images in subset order, any of them in any view."""
 
     def batches(self, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -27,7 +27,7 @@ class Source(Protocol):
         (n, tokens, width) float)."""
 
 
-class CachedSource:
+class CachedBatches:
     """Reads both from a teacher cache; or the pixels alone, for a method whose objective runs the teacher itself."""
 
     def __init__(self, reader: CacheReader, tokens: bool = True) -> None:
@@ -43,7 +43,7 @@ class CachedSource:
         return torch.from_numpy(crops), torch.from_numpy(tokens)
 
 
-class OnlineSource:
+class OnlineBatches:
     """Decodes the images, in ``workers`` processes, at most ``batch`` at once, and runs the teacher in every step: no
     disk, more compute. ``teacher`` None: gives pixels and no tokens, for a method whose objective runs the teacher
     itself."""
@@ -63,7 +63,7 @@ class OnlineSource:
     ) -> None:
         self.positions, self.teacher = positions, teacher and teacher.to(device)
         self.mean, self.std, self.device = mean, std, device
-        self._decoder = Decoder(partial(_one_view, index, seed, size), workers, device, 3 * size**2 * batch)
+        self._decoder = Loader(partial(_one_view, index, seed, size), workers, device, 3 * size**2 * batch)
 
     def batches(self, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
         wanted = [[(self.positions[row], view) for row in rows] for rows in batches]
@@ -86,7 +86,7 @@ def _one_view(index: Index, seed: int, size: int, wanted: tuple[int, int]) -> np
     return view_pixels(index, position, [view], seed, size)[0]
 
 
-def prefetched(source: Source, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
+def prefetched(source: Batches, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches in order, the next one read while the caller works on the last."""
     coming = source.batches(batches, view)
     gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None

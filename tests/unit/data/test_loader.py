@@ -14,11 +14,11 @@ import torch
 
 from wecolora.config.recipes import CacheRecipe
 from wecolora.core.errors import BadInput
-from wecolora.data.decoder import Decoder
+from wecolora.data.loader import Loader
 from wecolora.evaluation.features import read_features, write_features
 from wecolora.models.vit import pooled
+from wecolora.training.batches import OnlineBatches, prefetched
 from wecolora.training.cache import CacheReader, write_shard
-from wecolora.training.sources import OnlineSource, prefetched
 
 
 def squares(item):
@@ -35,7 +35,7 @@ def process(item):
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_batches_come_in_order_each_time(workers):
-    decoder = Decoder(squares, workers)
+    decoder = Loader(squares, workers)
     for batches in ([[3, 1], [2], [0, 5, 4]], [], [[7]], [[number] for number in range(12)]):
         found = list(decoder(iter(batches)))
         assert [batch.tolist() for batch in found] == [[[[i * i] * 3] * 2 for i in batch] for batch in batches]
@@ -43,17 +43,17 @@ def test_batches_come_in_order_each_time(workers):
 
 
 def test_the_processes_are_others_and_stay():
-    decoder = Decoder(process, 2)
+    decoder = Loader(process, 2)
     first, second = ({int(pid) for batch in decoder([[0]] * 6) for pid in batch} for _ in range(2))
     assert first == second and len(first) == 2 and os.getpid() not in first
-    assert {int(pid) for batch in Decoder(process)([[0]] * 3) for pid in batch} == {os.getpid()}
+    assert {int(pid) for batch in Loader(process)([[0]] * 3) for pid in batch} == {os.getpid()}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_bad_input_is_raised_in_its_place_as_it_is(workers):
     found = []
     with pytest.raises(BadInput) as caught:
-        for batch in Decoder(squares, workers)([[1], [2], [3, 13], [4]]):
+        for batch in Loader(squares, workers)([[1], [2], [3, 13], [4]]):
             found.append(int(batch[0, 0, 0]))
     assert found == [1, 4] and str(caught.value) == "image 13: is no image."
 
@@ -61,14 +61,14 @@ def test_bad_input_is_raised_in_its_place_as_it_is(workers):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_mistake_of_the_program_keeps_its_traceback(workers):
     with pytest.raises(ZeroDivisionError, match="a mistake of the program"):
-        list(Decoder(squares, workers)([[14]]))
+        list(Loader(squares, workers)([[14]]))
 
 
 @pytest.mark.filterwarnings("error")  # of a thread's, too
 def test_decoders_that_end_in_a_cycle_of_garbage_close_their_files_once():
     kept = None
     for number in range(30):
-        decoder = Decoder(squares, 2)
+        decoder = Loader(squares, 2)
         try:
             list(decoder([[14]] if number % 2 else [[13], [1], [2]]))
         except (BadInput, ZeroDivisionError) as error:  # its traceback holds this frame, and so itself
@@ -83,7 +83,7 @@ def test_no_random_number_of_the_callers_is_drawn(workers):
     torch.manual_seed(0)
     wanted = torch.rand(3)
     torch.manual_seed(0)
-    list(Decoder(squares, workers)([[1], [2]]))
+    list(Loader(squares, workers)([[1], [2]]))
     assert torch.equal(torch.rand(3), wanted)
 
 
@@ -122,7 +122,7 @@ def test_features_are_the_same_for_any_number_of_workers(array_index, tiny_teach
 def test_an_online_source_gives_the_same_for_any_number_of_workers(array_index, tiny_teacher):
     settings = ((0.5,) * 3, (0.25,) * 3, 3, 16)
     alone, helped = (
-        OnlineSource(array_index, range(12), tiny_teacher, *settings, workers=workers) for workers in (0, 2)
+        OnlineBatches(array_index, range(12), tiny_teacher, *settings, workers=workers) for workers in (0, 2)
     )
     for view in (0, 1):  # an epoch each
         batches = [[3, 1, 2], [11], [0, 5]]
@@ -142,16 +142,16 @@ def test_a_broken_image_ends_a_shard_with_its_name(array_index, tiny_teacher, re
 TERMINATED = """
 import os, signal, time
 import numpy as np
-from wecolora.core import runtime
-from wecolora.data.decoder import Decoder
+from wecolora.core import job
+from wecolora.data.loader import Loader
 from wecolora.core.errors import Stopped
 
 def decode(item):
     time.sleep(0.01)
     return np.full((2, 2, 3), item, np.uint8)
 
-with runtime.job(None), runtime.stop_deferred() as stopping:
-    for number, batch in enumerate(Decoder(decode, 2)([number] * 4 for number in range(60))):
+with job.running(None), job.stop_deferred() as stopping:
+    for number, batch in enumerate(Loader(decode, 2)([number] * 4 for number in range(60))):
         if number == 3:
             os.killpg(0, signal.SIGTERM)
         if number == 20 and stopping():

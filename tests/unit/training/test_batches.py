@@ -12,8 +12,8 @@ import torch
 from wecolora.config.recipes import CacheRecipe
 from wecolora.data.views import apply_view, draw_view
 from wecolora.models.vit import normalise
+from wecolora.training.batches import CachedBatches, OnlineBatches, prefetched
 from wecolora.training.cache import CacheReader, write_shard
-from wecolora.training.sources import CachedSource, OnlineSource, prefetched
 
 POSITIONS = [6, 1, 8, 4]
 MEAN, STD, SEED = (0.5, 0.4, 0.6), (0.25, 0.3, 0.2), 3
@@ -21,7 +21,7 @@ MEAN, STD, SEED = (0.5, 0.4, 0.6), (0.25, 0.3, 0.2), 3
 
 @pytest.fixture
 def online(array_index, tiny_teacher):
-    return OnlineSource(array_index, POSITIONS, tiny_teacher, MEAN, STD, SEED, 16)
+    return OnlineBatches(array_index, POSITIONS, tiny_teacher, MEAN, STD, SEED, 16)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def cached(array_index, tiny_teacher, tiny_architecture, tmp_path):
     paths = [tmp_path / "0.h5", tmp_path / "1.h5"]
     for path, part in zip(paths, (POSITIONS[:3], POSITIONS[3:]), strict=True):
         write_shard(path, array_index, part, tiny_teacher, "sha", recipe)
-    return CachedSource(CacheReader(paths, recipe.of_all_shards(), "sha"))
+    return CachedBatches(CacheReader(paths, recipe.of_all_shards(), "sha"))
 
 
 @pytest.mark.parametrize("view", [0, 1, 2])
@@ -55,13 +55,13 @@ def test_online_takes_the_recorded_views_of_its_positions(array_index, online):
 
 
 def test_without_a_teacher_it_gives_the_same_pixels_and_no_tokens(array_index, online):
-    bare = OnlineSource(array_index, POSITIONS, None, MEAN, STD, SEED, 16)
+    bare = OnlineBatches(array_index, POSITIONS, None, MEAN, STD, SEED, 16)
     pixels, tokens = bare.batch([3, 0, 1], 5)
     assert torch.equal(pixels, online.batch([3, 0, 1], 5)[0]) and tokens.numel() == 0
 
 
 def test_the_teachers_head_changes_no_token(array_index, online, headed_teacher):
-    headed = OnlineSource(array_index, POSITIONS, headed_teacher, MEAN, STD, SEED, 16)
+    headed = OnlineBatches(array_index, POSITIONS, headed_teacher, MEAN, STD, SEED, 16)
     assert torch.equal(headed.batch([0, 2], 1)[1], online.batch([0, 2], 1)[1])
 
 

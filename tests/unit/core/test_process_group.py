@@ -13,10 +13,10 @@ from torch import multiprocessing
 
 from tests.unit.conftest import ends
 from wecolora.config.methods import METHODS
-from wecolora.core import parallel
+from wecolora.core import process_group
+from wecolora.core.checkpoint import Checkpoint
 from wecolora.core.errors import BadInput, Stopped
-from wecolora.core.parallel import Team
-from wecolora.core.resume import ResumeFile
+from wecolora.core.process_group import ProcessGroup
 from wecolora.training import distill as module
 from wecolora.training.distill import distill
 
@@ -24,23 +24,23 @@ IMAGES = 36
 DISTILLED = [method for method in METHODS if method != "teacher"]
 
 
-def run_of(method, source, recipe, teacher, team=None, **others):
+def run_of(method, source, recipe, teacher, group=None, **others):
     """A distillation, as the others are that it is compared with."""
     labels = torch.arange(IMAGES) % 3 if METHODS[method].reads_labels else None
-    return distill(teacher, source, IMAGES, recipe, labels=labels, team=team, **others)
+    return distill(teacher, source, IMAGES, recipe, labels=labels, group=group, **others)
 
 
 def _member(rank, size, folder, work):
     torch.set_num_threads(1)
     meeting = f"file://{folder}/meeting"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size, timeout=timedelta(seconds=60))
-    torch.save(work(Team(rank, size), folder), folder / f"{rank}.pt")
+    torch.save(work(ProcessGroup(rank, size), folder), folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture
 def together(tmp_path):
-    """What each of ``size`` processes makes of ``work(team, folder)``."""
+    """What each of ``size`` processes makes of ``work(group, folder)``."""
 
     def start(size, work):
         multiprocessing.start_processes(_member, (size, tmp_path, work), nprocs=size, start_method="fork")
@@ -53,26 +53,26 @@ def test_alone_nothing_is_exchanged():
     rows = torch.arange(6.0, requires_grad=True)
     (rows**2).sum().backward()
     before = rows.grad.clone()
-    team = Team()
-    team.average_gradients([rows])
+    group = ProcessGroup()
+    group.average_gradients([rows])
     assert torch.equal(rows.grad, before)
-    assert team.part(rows) is not None and torch.equal(team.part(rows), rows)
-    assert team.whole(rows) is rows and team.mean(rows) is rows
-    assert team.any(True) and not team.any(False)
+    assert group.part(rows) is not None and torch.equal(group.part(rows), rows)
+    assert group.all_gather(rows) is rows and group.all_mean(rows) is rows
+    assert group.any(True) and not group.any(False)
 
 
 def test_parts_wholes_means_and_flags(together):
-    def work(team, folder):
+    def work(group, folder):
         rows = torch.arange(12).view(6, 2)
         weight, bias, unused = (torch.zeros(shape, requires_grad=True) for shape in ((2, 2), 3, 1))
-        weight.grad = torch.full((2, 2), float(team.rank))
-        bias.grad = torch.arange(3.0) * (team.rank + 1)
-        team.average_gradients([weight, bias, unused])
-        flags = [team.any(flag) for flag in (False, team.rank == 1, True)]
+        weight.grad = torch.full((2, 2), float(group.rank))
+        bias.grad = torch.arange(3.0) * (group.rank + 1)
+        group.average_gradients([weight, bias, unused])
+        flags = [group.any(flag) for flag in (False, group.rank == 1, True)]
         return (
-            team.part(rows),
-            team.whole(team.part(rows)),
-            team.mean(torch.tensor([1.0, team.rank])),
+            group.part(rows),
+            group.all_gather(group.part(rows)),
+            group.all_mean(torch.tensor([1.0, group.rank])),
             (weight.grad, bias.grad, unused.grad),
             flags,
         )
@@ -100,18 +100,18 @@ class Still(torch.optim.SGD):
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_every_method_has_the_gradients_of_one_process(
-    headed_teacher, online_source, distill_recipe, together, monkeypatch, size
+    headed_teacher, online_batches, distill_recipe, together, monkeypatch, size
 ):
     """AdamW would hide a wrong scale: its steps do not depend on it."""
     made = []
     monkeypatch.setattr(module, "adamw", lambda *arguments: made.append(Still(*arguments)) or made[-1])
 
-    def work(team, folder):
+    def work(group, folder):
         for method in DISTILLED:
-            run_of(method, online_source, distill_recipe(method=method, epochs=1), headed_teacher, team)
+            run_of(method, online_batches, distill_recipe(method=method, epochs=1), headed_teacher, group)
         return [optimiser.gradients for optimiser in made]
 
-    alone = work(Team(), None)
+    alone = work(ProcessGroup(), None)
     for found in together(size, work):
         for method, updates, wanted in zip(DISTILLED, found[len(DISTILLED) :], alone, strict=True):
             assert len(updates) == len(wanted) == 3
@@ -125,23 +125,23 @@ def test_every_method_has_the_gradients_of_one_process(
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_every_method_gives_the_student_and_the_record_of_one_process(
-    headed_teacher, online_source, distill_recipe, together, size
+    headed_teacher, online_batches, distill_recipe, together, size
 ):
     recipes = {method: distill_recipe(method=method, epochs=3) for method in DISTILLED}
 
-    def work(team, folder):
+    def work(group, folder):
         made = {}
         for method, recipe in recipes.items():
-            online_source.calls.clear()
-            student, history = run_of(method, online_source, recipe, headed_teacher, team)
-            made[method] = ends(student, images, "after_norm"), history, online_source.calls[:]
+            online_batches.calls.clear()
+            student, history = run_of(method, online_batches, recipe, headed_teacher, group)
+            made[method] = ends(student, images, "after_norm"), history, online_batches.calls[:]
         return made
 
     images = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    alone = work(Team(), None)
+    alone = work(ProcessGroup(), None)
     found = together(size, work)
     for method in recipes:
-        start = run_of(method, online_source, distill_recipe(method=method, epochs=0), headed_teacher)[0]
+        start = run_of(method, online_batches, distill_recipe(method=method, epochs=0), headed_teacher)[0]
         tokens, history, calls = alone[method]
         moved = (tokens - ends(start, images, "after_norm")).abs().max()
         for made in found:
@@ -159,26 +159,26 @@ def test_every_method_gives_the_student_and_the_record_of_one_process(
             assert [row for part, _ in parts for row in part] == rows and {part for _, part in parts} == {view}
 
 
-def test_a_batch_without_equal_parts_is_refused(tiny_teacher, online_source, distill_recipe):
+def test_a_batch_without_equal_parts_is_refused(tiny_teacher, online_batches, distill_recipe):
     with pytest.raises(BadInput, match=r"distill\.batch = 6 has no equal parts for 4 GPUs"):
-        distill(tiny_teacher, online_source, IMAGES, distill_recipe(), team=Team(0, 4))
+        distill(tiny_teacher, online_batches, IMAGES, distill_recipe(), group=ProcessGroup(0, 4))
 
 
 def test_told_to_stop_one_of_them_all_stop_and_the_first_saves(
-    headed_teacher, online_source, distill_recipe, together, tmp_path
+    headed_teacher, online_batches, distill_recipe, together, tmp_path
 ):
     """And what they saved goes on, by as many or by one."""
     recipe = distill_recipe(method="dmae", epochs=3)
 
-    def work(team, folder):
-        asked = iter([False] * 4 + [team.rank == 1])
-        state = ResumeFile(folder if team.rank == 0 else folder / "other", "run")
+    def work(group, folder):
+        asked = iter([False] * 4 + [group.rank == 1])
+        state = Checkpoint(folder if group.rank == 0 else folder / "other", "run")
         with pytest.raises(Stopped, match="epoch 2, 4 of 6"):
-            run_of("dmae", online_source, recipe, headed_teacher, team, resume=state, stopping=lambda: next(asked))
+            run_of("dmae", online_batches, recipe, headed_teacher, group, resume=state, stopping=lambda: next(asked))
         assert not (folder / "other").exists()
-        again = ResumeFile(folder if team.rank == 0 else None, "run")  # the others get what the first has read
-        resumed, history = run_of("dmae", online_source, recipe, headed_teacher, team, resume=again)
-        whole, whole_history = run_of("dmae", online_source, recipe, headed_teacher, team)
+        again = Checkpoint(folder if group.rank == 0 else None, "run")  # the others get what the first has read
+        resumed, history = run_of("dmae", online_batches, recipe, headed_teacher, group, resume=again)
+        whole, whole_history = run_of("dmae", online_batches, recipe, headed_teacher, group)
         assert history == whole_history
         return all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in resumed.state_dict().items())
 
@@ -205,16 +205,16 @@ def test_told_to_stop_one_of_them_all_stop_and_the_first_saves(
     ],
 )
 def test_gpus_are_asked_for_in_either_way(resources, count):
-    assert parallel.gpus(resources) == count
+    assert process_group.gpus(resources) == count
 
 
 SCRIPT = """
 import sys
-from wecolora.core import parallel, runtime
-parallel.spread(2, sys.argv[1])
-with runtime.job(sys.argv[1]), parallel.joined() as team:
-    runtime.log.info("%d of %d", team.rank, team.size)
-    runtime.log.error("an error of %d", team.rank)
+from wecolora.core import process_group, job
+process_group.launch(2, sys.argv[1])
+with job.running(sys.argv[1]), process_group.joined() as group:
+    job.log.info("%d of %d", group.rank, group.size)
+    job.log.error("an error of %d", group.rank)
 """
 
 
@@ -230,8 +230,8 @@ def test_a_script_goes_on_as_two_processes_with_one_log(tmp_path, monkeypatch):
 
 
 def test_alone_the_team_is_one_process():
-    with parallel.joined() as team:
-        assert team == Team(0, 1)
+    with process_group.joined() as group:
+        assert group == ProcessGroup(0, 1)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
@@ -239,5 +239,5 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(BadInput, match="4 GPUs are asked for, and torch finds 2"), parallel.joined():
+    with pytest.raises(BadInput, match="4 GPUs are asked for, and torch finds 2"), process_group.joined():
         pass

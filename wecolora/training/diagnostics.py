@@ -31,7 +31,7 @@ def mean_deviation(tokens: Tensor, average: Callable[[Tensor], Tensor] = lambda 
     return (tokens - average(tokens.mean(0))).abs().mean().double()
 
 
-def epoch_signs(losses: list[float], student_rank: float, teacher_rank: float) -> list[str]:
+def epoch_warnings(losses: list[float], student_rank: float, teacher_rank: float) -> list[str]:
     """The signs after an epoch, as sentences; an empty list is a healthy run."""
     signs = []
     if not math.isfinite(losses[-1]):
@@ -46,7 +46,7 @@ def epoch_signs(losses: list[float], student_rank: float, teacher_rank: float) -
     return signs
 
 
-def probe_signs(
+def probe_warnings(
     history: list[dict[str, Any]], losses: list[float], metric: str, score: float, largest_class: float
 ) -> list[str]:
     """A probe that diverged; good loss, poor probe. ``losses``: the probe's, one an epoch. ``largest_class``: share of

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from wecolora.core.resume import ResumeFile, ResumeRows
+from wecolora.core.checkpoint import Checkpoint, RowsCheckpoint
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def state():
 
 
 def test_what_was_saved_is_loaded_bit_by_bit(state, tmp_path):
-    ResumeFile(tmp_path / "new" / "folder", "run").save(state)
-    found = ResumeFile(tmp_path / "new" / "folder", "run").load()
+    Checkpoint(tmp_path / "new" / "folder", "run").save(state)
+    found = Checkpoint(tmp_path / "new" / "folder", "run").load()
     assert found["history"] == state["history"]
     assert torch.equal(found["trainable"]["a"], state["trainable"]["a"])
     assert found["optimiser"]["param_groups"] == state["optimiser"]["param_groups"]
@@ -29,7 +29,7 @@ def test_what_was_saved_is_loaded_bit_by_bit(state, tmp_path):
 
 
 def test_the_newest_state_replaces_the_last_and_leaves_no_other_file(state, tmp_path):
-    file = ResumeFile(tmp_path, "run")
+    file = Checkpoint(tmp_path, "run")
     file.save(state)
     file.save({**state, "history": []})
     assert file.load()["history"] == []
@@ -37,7 +37,7 @@ def test_the_newest_state_replaces_the_last_and_leaves_no_other_file(state, tmp_
 
 
 def test_a_job_that_dies_while_saving_leaves_the_last_state(state, tmp_path):
-    file = ResumeFile(tmp_path, "run")
+    file = Checkpoint(tmp_path, "run")
     file.save(state)
     with pytest.raises(Exception, match="pickle"):
         file.save({"history": lambda: None})
@@ -46,12 +46,12 @@ def test_a_job_that_dies_while_saving_leaves_the_last_state(state, tmp_path):
 
 
 def test_another_recipe_has_another_file(state, tmp_path):
-    ResumeFile(tmp_path, "run").save(state)
-    assert ResumeFile(tmp_path, "other").load() is None
+    Checkpoint(tmp_path, "run").save(state)
+    assert Checkpoint(tmp_path, "other").load() is None
 
 
 def test_a_removed_state_is_gone_and_removing_it_again_does_no_harm(state, tmp_path):
-    file = ResumeFile(tmp_path, "run")
+    file = Checkpoint(tmp_path, "run")
     file.save(state)
     file.remove()
     file.remove()
@@ -60,7 +60,7 @@ def test_a_removed_state_is_gone_and_removing_it_again_does_no_harm(state, tmp_p
 
 def test_without_a_folder_nothing_is_kept(state, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    file = ResumeFile(None, "run")
+    file = Checkpoint(None, "run")
     file.save(state)
     assert file.load() is None
     file.remove()
@@ -68,7 +68,7 @@ def test_without_a_folder_nothing_is_kept(state, tmp_path, monkeypatch):
 
 
 def test_a_truncated_file_counts_as_none(state, tmp_path):
-    file = ResumeFile(tmp_path, "run")
+    file = Checkpoint(tmp_path, "run")
     file.save(state)
     whole = file.path.read_bytes()
     for length in [*range(0, len(whole), 97), len(whole) - 1]:
@@ -77,7 +77,7 @@ def test_a_truncated_file_counts_as_none(state, tmp_path):
 
 
 def test_a_flipped_byte_counts_as_none_wherever_it_is(state, tmp_path):
-    file = ResumeFile(tmp_path, "run")
+    file = Checkpoint(tmp_path, "run")
     file.save(state)
     whole = file.path.read_bytes()
     for place in [*range(0, len(whole), 41), len(whole) - 1]:
@@ -87,7 +87,7 @@ def test_a_flipped_byte_counts_as_none_wherever_it_is(state, tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04", b"cos\nsystem\n(S'true'\ntR."])
 def test_a_file_of_another_kind_counts_as_none(content, tmp_path):
-    file = ResumeFile(tmp_path, "run")
+    file = Checkpoint(tmp_path, "run")
     file.path.write_bytes(content)
     assert file.load() is None
 
@@ -97,18 +97,18 @@ def test_a_file_of_another_kind_counts_as_none(content, tmp_path):
 
 def test_rows_come_back_in_order_as_far_as_no_piece_is_missing(tmp_path):
     numbers = torch.arange(30.0).view(10, 3)
-    rows = ResumeRows(tmp_path, "set")
+    rows = RowsCheckpoint(tmp_path, "set")
     assert list(rows.load("train")) == []
     for start, end in ((4, 6), (0, 4), (7, 10)):
         rows.save("train", start, numbers[start:end])
     rows.save("test", 0, numbers[:1])
-    assert torch.equal(torch.cat(list(ResumeRows(tmp_path, "set").load("train"))), numbers[:6])
-    assert list(ResumeRows(tmp_path, "other").load("train")) == []
+    assert torch.equal(torch.cat(list(RowsCheckpoint(tmp_path, "set").load("train"))), numbers[:6])
+    assert list(RowsCheckpoint(tmp_path, "other").load("train")) == []
 
 
 def test_a_damaged_piece_and_what_follows_count_as_none(tmp_path):
     numbers = torch.arange(30.0).view(10, 3)
-    rows = ResumeRows(tmp_path, "set")
+    rows = RowsCheckpoint(tmp_path, "set")
     for start, end in ((0, 4), (4, 6), (6, 10)):
         rows.save("train", start, numbers[start:end])
     content = bytearray((tmp_path / "set_train_4.pt").read_bytes())
@@ -119,8 +119,8 @@ def test_a_damaged_piece_and_what_follows_count_as_none(tmp_path):
 
 def test_rows_that_are_done_with_leave_those_of_others(tmp_path):
     for name in ("set", "other"):
-        ResumeRows(tmp_path, name).save("train", 0, torch.zeros(2, 3))
-    ResumeRows(tmp_path, "set").remove()
+        RowsCheckpoint(tmp_path, name).save("train", 0, torch.zeros(2, 3))
+    RowsCheckpoint(tmp_path, "set").remove()
     assert [path.name for path in tmp_path.iterdir()] == ["other_train_0.pt"]
-    ResumeRows(None, "set").remove()
-    assert list(ResumeRows(None, "set").load("train")) == []
+    RowsCheckpoint(None, "set").remove()
+    assert list(RowsCheckpoint(None, "set").load("train")) == []

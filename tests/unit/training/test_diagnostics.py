@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from wecolora.training.health import effective_rank, epoch_signs, mean_deviation, probe_signs
+from wecolora.training.diagnostics import effective_rank, epoch_warnings, mean_deviation, probe_warnings
 
 
 def with_singular_values(values, rows=12, width=8):
@@ -46,31 +46,31 @@ def test_the_mean_deviation_is_the_loss_of_the_batchs_mean():
 
 
 def test_a_falling_loss_and_a_full_rank_are_no_sign():
-    assert epoch_signs([1.0, 0.8, 0.5], 9.0, 10.0) == []
-    assert epoch_signs([1.0], 9.0, 10.0) == []
+    assert epoch_warnings([1.0, 0.8, 0.5], 9.0, 10.0) == []
+    assert epoch_warnings([1.0], 9.0, 10.0) == []
 
 
 @pytest.mark.parametrize(("last", "signs"), [(0.54, 0), (0.56, 1)])
 def test_a_loss_a_tenth_above_its_lowest_is_a_sign(last, signs):
-    found = epoch_signs([1.0, 0.5, last], 9.0, 10.0)
+    found = epoch_warnings([1.0, 0.5, last], 9.0, 10.0)
     assert len(found) == signs
     assert all(sign.startswith("training unstable: the loss rose to 0.56 from 0.5") for sign in found)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_is_a_sign(loss):
-    assert epoch_signs([1.0, loss], 9.0, 10.0) == [f"training unstable: the loss is {loss}"]
+    assert epoch_warnings([1.0, loss], 9.0, 10.0) == [f"training unstable: the loss is {loss}"]
 
 
 @pytest.mark.parametrize(("rank", "signs"), [(5.1, 0), (4.9, 1)])
 def test_a_rank_below_half_the_teachers_is_a_sign(rank, signs):
-    found = epoch_signs([1.0], rank, 10.0)
+    found = epoch_warnings([1.0], rank, 10.0)
     assert len(found) == signs
     assert all(sign.startswith("student collapse: the effective rank") and "4.9" in sign for sign in found)
 
 
 def test_a_collapsed_student_shows_both_signs_when_its_loss_rises():
-    assert [sign.split(":")[0] for sign in epoch_signs([1.0, 2.0], 1.0, 10.0)] == [
+    assert [sign.split(":")[0] for sign in epoch_warnings([1.0, 2.0], 1.0, 10.0)] == [
         "training unstable",
         "student collapse",
     ]
@@ -83,7 +83,7 @@ GOOD, BAD = [{"relative_loss": 0.9}, {"relative_loss": 0.49}], [{"relative_loss"
     ("losses", "sign"), [([2.0, 1.0, 1.05], False), ([2.0, 1.0, 1.9, 0.9], True), ([1.0, 5e29], True)]
 )
 def test_a_probe_whose_loss_rises_on_the_way_is_a_sign(losses, sign):
-    found = probe_signs(GOOD, losses, "top-1", 80.0, 10.0)
+    found = probe_warnings(GOOD, losses, "top-1", 80.0, 10.0)
     assert len(found) == sign
     assert all(text.startswith("probe unstable: its loss rose to") for text in found)
 
@@ -103,6 +103,6 @@ def test_a_probe_whose_loss_rises_on_the_way_is_a_sign(losses, sign):
     ],
 )
 def test_a_good_loss_with_a_poor_probe_is_a_sign(history, metric, score, largest_class, sign):
-    found = probe_signs(history, [2.0, 1.0], metric, score, largest_class)
+    found = probe_warnings(history, [2.0, 1.0], metric, score, largest_class)
     assert len(found) == sign
     assert all(text.startswith("good loss, poor probe") and metric in text for text in found)

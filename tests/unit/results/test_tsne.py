@@ -14,8 +14,8 @@ from scipy.spatial.distance import cdist
 
 from wecolora.config.recipes import ArtifactRecipe
 from wecolora.core.errors import BadInput
-from wecolora.results import latent
-from wecolora.results.latent import draw_latent, embed, styles, write_latent
+from wecolora.results import tsne
+from wecolora.results.tsne import draw_tsne, embed, styles, write_tsne
 
 RECIPE = ArtifactRecipe(
     name="figure2",
@@ -82,7 +82,7 @@ def test_few_points_are_embedded_too():
 def test_panels_show_the_same_points_in_the_same_colours(labels):
     rng = np.random.default_rng(6)
     points = {"A": rng.normal(size=(60, 2)), "B": rng.normal(size=(60, 2))}
-    figure = draw_latent(points, labels, CLASSES, {"A": "good", "B": "poor"}, RECIPE)
+    figure = draw_tsne(points, labels, CLASSES, {"A": "good", "B": "poor"}, RECIPE)
     assert [axes.get_title() for axes in figure.axes] == ["A", "B"]
     assert [axes.texts[0].get_text() for axes in figure.axes] == ["good", "poor"]
     for axes, of_label in zip(figure.axes, points.values(), strict=True):
@@ -104,7 +104,7 @@ def test_the_legend_has_every_name_within_the_picture(labels):
         *(f"a long name of a class of many, number {number}" for number in range(10)),
     ]
     points = {"A": np.random.default_rng(6).normal(size=(60, 2))}
-    figure = draw_latent(points, labels, classes, {"A": ""}, RECIPE.model_copy(update={"title": 9 * "Words and more "}))
+    figure = draw_tsne(points, labels, classes, {"A": ""}, RECIPE.model_copy(update={"title": 9 * "Words and more "}))
     figure.draw_without_rendering()
     (legend,) = figure.legends
     assert [text.get_text().replace("\n", " ") for text in legend.get_texts()] == classes
@@ -116,9 +116,9 @@ def test_the_legend_has_every_name_within_the_picture(labels):
 
 def test_the_score_is_that_of_the_features(files, monkeypatch):
     figures = []
-    monkeypatch.setattr(latent, "save_figure", lambda draw, png, pdf: figures.append(draw()))
+    monkeypatch.setattr(tsne, "save_figure", lambda draw, png, pdf: figures.append(draw()))
     near_and_far = np.array([[0, 0], [0, 1], [10, 0], [10, 1]], dtype=np.float32)
-    write_latent({"A": near_and_far}, np.array([0, 0, 1, 1]), CLASSES[:2], RECIPE, *files)
+    write_tsne({"A": near_and_far}, np.array([0, 0, 1, 1]), CLASSES[:2], RECIPE, *files)
     own, other = 1, (10 + math.sqrt(101)) / 2  # mean distances of each point to its class and to the other
     assert figures[0].axes[0].texts[0].get_text() == f"silhouette of the features: {(other - own) / other:.3f}"
 
@@ -139,9 +139,9 @@ ONE_CLASS, ONE_IMAGE = "no silhouette: one class", "no silhouette: one image a c
 def test_what_has_no_score_is_drawn_and_says_why(labels, said, files, monkeypatch):
     """It is found out when all students are trained: a picture without its score is better than none."""
     drawn = []
-    monkeypatch.setattr(latent, "draw_latent", lambda *given: drawn.append(draw_latent(*given)) or drawn[-1])
+    monkeypatch.setattr(tsne, "draw_tsne", lambda *given: drawn.append(draw_tsne(*given)) or drawn[-1])
     features = np.random.default_rng(3).normal(size=(len(labels), 8)).astype(np.float32)
-    write_latent({"A": features}, np.array(labels), CLASSES, RECIPE, *files)
+    write_tsne({"A": features}, np.array(labels), CLASSES, RECIPE, *files)
     (axes,) = drawn[0].axes
     assert axes.texts[0].get_text() == said
     found = np.concatenate(offsets(axes))
@@ -153,9 +153,9 @@ def test_what_has_no_score_is_drawn_and_says_why(labels, said, files, monkeypatc
 def test_a_collapsed_students_features_lie_in_one_place(noise, labels, blobs, files, monkeypatch):
     """Components of nothing are no numbers, at which t-SNE crashes the process."""
     drawn = []
-    monkeypatch.setattr(latent, "draw_latent", lambda *given: drawn.append(draw_latent(*given)) or drawn[-1])
+    monkeypatch.setattr(tsne, "draw_tsne", lambda *given: drawn.append(draw_tsne(*given)) or drawn[-1])
     collapsed = (np.float32(0.7) * (1 + noise * np.sign(blobs))).astype(np.float32)
-    write_latent({"A": collapsed, "B": blobs}, labels, CLASSES, RECIPE, *files)
+    write_tsne({"A": collapsed, "B": blobs}, labels, CLASSES, RECIPE, *files)
     first, second = drawn[0].axes
     assert first.texts[0].get_text() == "no silhouette: all features are the same"
     assert second.texts[0].get_text().startswith("silhouette of the features: 0.8")
@@ -179,14 +179,14 @@ def test_classes_are_told_apart(classes):
 def test_many_classes_have_no_legend():
     labels = np.arange(130) % 13
     points = {"A": np.random.default_rng(0).normal(size=(130, 2))}
-    figure = draw_latent(points, labels, [str(number) for number in range(13)], {"A": ""}, RECIPE)
+    figure = draw_tsne(points, labels, [str(number) for number in range(13)], {"A": ""}, RECIPE)
     assert not figure.legends and len(figure.axes[0].collections) == 13
 
 
 @pytest.mark.parametrize("n, rasterised", [(5000, False), (5001, True)])
 def test_only_many_points_are_rasterised(n, rasterised):
     points = {"A": np.random.default_rng(0).normal(size=(n, 2))}
-    figure = draw_latent(points, np.arange(n) % 2, CLASSES[:2], {"A": ""}, RECIPE)
+    figure = draw_tsne(points, np.arange(n) % 2, CLASSES[:2], {"A": ""}, RECIPE)
     assert {dots.get_rasterized() for dots in figure.axes[0].collections} == {rasterised}
 
 
@@ -197,7 +197,7 @@ def test_several_labels_an_image_are_refused(blobs, files, tmp_path):
     """As read_features gives them: a float matrix."""
     labels = np.eye(3, dtype=np.float32)[np.arange(60) % 3]
     with pytest.raises(BadInput) as caught:
-        write_latent({"A": blobs}, labels, CLASSES, RECIPE, *files)
+        write_tsne({"A": blobs}, labels, CLASSES, RECIPE, *files)
     assert str(caught.value).startswith("artifacts.figure2.datasets: textures has several labels an image")
     assert not list(tmp_path.iterdir())
 
@@ -207,7 +207,7 @@ def test_several_labels_an_image_are_refused(blobs, files, tmp_path):
 
 def test_the_csv_has_the_points(blobs, labels, files):
     features = {"A": blobs, "B": blobs[:, ::-1] + blobs**2}
-    write_latent(features, labels, CLASSES, RECIPE, *files)
+    write_tsne(features, labels, CLASSES, RECIPE, *files)
     with open(files[0], encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for label in features:
@@ -220,10 +220,10 @@ def test_the_csv_has_the_points(blobs, labels, files):
 
 
 def test_files_are_the_same_each_time(blobs, labels, files, tmp_path, monkeypatch):
-    write_latent({"A": blobs, "B": -blobs}, labels, CLASSES, RECIPE, *files)
+    write_tsne({"A": blobs, "B": -blobs}, labels, CLASSES, RECIPE, *files)
     first = [path.read_bytes() for path in files]
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
-    write_latent({"A": blobs, "B": -blobs}, labels, CLASSES, RECIPE, *files)
+    write_tsne({"A": blobs, "B": -blobs}, labels, CLASSES, RECIPE, *files)
     assert [path.read_bytes() for path in files] == first
     assert set(tmp_path.iterdir()) == set(files)
     with Image.open(files[1]) as png:
@@ -231,7 +231,7 @@ def test_files_are_the_same_each_time(blobs, labels, files, tmp_path, monkeypatc
 
 
 def test_the_pdf_is_vector(blobs, labels, files):
-    write_latent({"A": blobs}, labels, CLASSES, RECIPE, *files)
+    write_tsne({"A": blobs}, labels, CLASSES, RECIPE, *files)
     pdf = files[2].read_bytes()
     assert pdf.startswith(b"%PDF-") and b"FontFile2" in pdf and b"CreationDate" not in pdf
     assert b"/Subtype /Image" not in pdf

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from wecolora.core.errors import BadInput
-from wecolora.core.runtime import helpers
+from wecolora.core.job import helpers
 
 AHEAD = 2  # batches that each worker has ready
 
 
-class Decoder:
+class Loader:
     """Makes batches of what ``decode`` makes of each of their items, (...) uint8, in ``workers`` processes; 0: in this
     one, when a batch is asked for. The processes stay from one use to the next.
 

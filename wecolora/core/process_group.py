@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from wecolora.core import runtime
+from wecolora.core import job
 from wecolora.core.errors import BadInput
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """The processes, and which of them this one is; alone, everything stays as it is. All of them have the same
     parameters, sums and order of images, and call the same methods in the same order."""
 
@@ -29,7 +29,7 @@ class Team:
         """This process's part of rows that all have: (n, ...) -> (n / size, ...), in the order of the ranks."""
         return rows.chunk(self.size)[self.rank]
 
-    def whole(self, part: Tensor) -> Tensor:
+    def all_gather(self, part: Tensor) -> Tensor:
         """The rows, (n, ...), of everybody's parts, (n / size, ...)."""
         if self.size == 1:
             return part
@@ -38,7 +38,7 @@ class Team:
         dist.all_gather(parts, part)
         return torch.cat(parts)
 
-    def mean(self, value: Tensor) -> Tensor:
+    def all_mean(self, value: Tensor) -> Tensor:
         """Of everybody's values, which have one shape."""
         if self.size == 1:
             return value
@@ -51,15 +51,15 @@ class Team:
         if self.size == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
-        together = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
+        together = self.all_mean(torch.cat([gradient.flatten() for gradient in gradients]))
         for gradient, mean in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
     def any(self, flag: bool) -> bool:
         """Whether it is true for one of them. Nobody goes on before all have asked."""
-        return flag if self.size == 1 else bool(self.mean(torch.tensor(float(flag))) > 0)
+        return flag if self.size == 1 else bool(self.all_mean(torch.tensor(float(flag))) > 0)
 
-    def firsts(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """What the first of them has."""
         if self.size == 1:
             return value
@@ -79,21 +79,21 @@ def gpus(resources: Mapping[str, Any]) -> int:
     return 1
 
 
-def spread(processes: int, log: str) -> None:
+def launch(processes: int, log: str) -> None:
     """Go on as torchrun's ``processes`` processes of this very script, where more than one is asked for, with one log.
     Returns in each of them, and not in the one that calls it first."""
-    if processes > 1 and not runtime.by_torchrun():
-        runtime.empty_log(log)
+    if processes > 1 and not job.by_torchrun():
+        job.empty_log(log)
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         os.execv(sys.executable, [sys.executable, *torchrun, *sys.argv])
 
 
 @contextmanager
-def joined() -> Iterator[Team]:
-    """The team that torchrun started, each with a GPU of its own where there are any; without torchrun, a team of
+def joined() -> Iterator[ProcessGroup]:
+    """The group that torchrun started, each with a GPU of its own where there are any; without torchrun, a group of
     one."""
-    if not runtime.by_torchrun():
-        yield Team()
+    if not job.by_torchrun():
+        yield ProcessGroup()
         return
     size = int(os.environ["WORLD_SIZE"])
     on_gpus = torch.cuda.is_available()
@@ -105,5 +105,5 @@ def joined() -> Iterator[Team]:
             )
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
-    yield Team(dist.get_rank(), size)
+    yield ProcessGroup(dist.get_rank(), size)
     dist.destroy_process_group()  # not after an error: it would wait for the others, which torchrun ends
