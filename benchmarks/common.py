@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from wecolora.config.recipes import Architecture, CacheRecipe, DistillRecipe
+from wecolora.config.recipes import CacheRecipe, DistillRecipe
+from wecolora.config.teachers import Architecture
 from wecolora.data.images import Index
 from wecolora.models.vit import build
 from wecolora.training.cache import CacheReader, write_shard

@@ -7,7 +7,7 @@ from snakemake.utils import update_config
 sys.path.insert(0, workflow.basedir)
 
 from wecolora.campaign.selection import Campaign, refuse_unquotable
-from wecolora.config.campaign import read_config, typed
+from wecolora.config.reading import read_config, typed
 from wecolora.core.errors import BadInput
 from wecolora.core.files import in_utf8, remove_leftovers
 

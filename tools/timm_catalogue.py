@@ -69,7 +69,7 @@ def described(arguments: dict[str, Any]) -> dict[str, Any]:
     """timm's arguments as those of ``recipes.Architecture``, less its defaults."""
     from timm.layers import get_norm_layer
 
-    from wecolora.config.recipes import Architecture
+    from wecolora.config.teachers import Architecture
 
     found = {key: value for key, value in arguments.items() if key not in ("num_classes", "dynamic_img_size")}
     assert found.pop("in_chans") == 3

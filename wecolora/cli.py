@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from wecolora.campaign.selection import Campaign
-from wecolora.config.campaign import read_config
+from wecolora.config.reading import read_config
 from wecolora.core.errors import BadInput
 from wecolora.core.files import in_utf8
 

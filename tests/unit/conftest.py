@@ -16,7 +16,7 @@ import pytest
 @pytest.fixture
 def tiny_architecture():
     """timm arguments of a vision transformer that is built in milliseconds."""
-    from wecolora.config.recipes import Architecture
+    from wecolora.config.teachers import Architecture
 
     return Architecture(img_size=16, patch_size=8, embed_dim=32, depth=4, num_heads=2).model_dump()
 
@@ -83,7 +83,7 @@ def unlabelled_index(unlabelled_folder, tmp_path):
     """The index of these pictures, as rule prepare makes it. Whoever reads its labels fails."""
     import dataclasses
 
-    from wecolora.config.recipes import Folder
+    from wecolora.config.datasets import Folder
     from wecolora.data.images import read_index
     from wecolora.data.prepare import prepare
 

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 
 from wecolora.config.methods import METHODS
-from wecolora.config.recipes import Architecture, CacheRecipe, StudentShape
+from wecolora.config.recipes import CacheRecipe, StudentShape
+from wecolora.config.teachers import Architecture
 from wecolora.config.timm_catalogue import lookup
 from wecolora.models import vit
 from wecolora.models.lora import add_lora, merge

@@ -21,8 +21,9 @@ from rich.table import Table
 from wecolora.campaign.jobs import Job, jobs, there
 from wecolora.campaign.selection import Campaign
 from wecolora.config.methods import METHODS
-from wecolora.config.recipes import Architecture, StudentShape
+from wecolora.config.recipes import StudentShape
 from wecolora.config.runs import RunSpec
+from wecolora.config.teachers import Architecture
 from wecolora.data.images import read_columns
 from wecolora.data.prepare import SOURCES
 from wecolora.data.sources import chestxray14, cifar100, imagenet, inat2019, resisc45

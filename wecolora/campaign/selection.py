@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from wecolora.campaign.revisions import REVISIONS
-from wecolora.config.campaign import Config, head_classes, parse
+from wecolora.config.campaign import Config, parse
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import (
-    PAPER_NAMES,
     ArtifactRecipe,
     CacheRecipe,
     ClaimsRecipe,
@@ -38,7 +37,9 @@ from wecolora.config.recipes import (
     SubsetRecipe,
 )
 from wecolora.config.runs import RunSpec, union
+from wecolora.config.teachers import head_classes
 from wecolora.config.timm_catalogue import weights_file
+from wecolora.config.values import PAPER_NAMES
 from wecolora.core.errors import BadInput
 from wecolora.core.files import sha256
 from wecolora.core.folders import file_state, folder_state

@@ -13,21 +13,20 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
-from safetensors import SafetensorError, safe_open
 
+from wecolora.config.artifacts import Artifact, Runs
+from wecolora.config.datasets import Dataset, several_labels
 from wecolora.config.methods import METHODS, LossPoint, components
 from wecolora.config.protocol import IMAGENET_MEAN, IMAGENET_STD, Normalisation, Protocol, with_protocol
-from wecolora.config.recipes import Dataset, Optimisation, Positive, Pretraining, ProbeSettings, Strict, Teacher, Triple
 from wecolora.config.runs import RunSpec, expand, union
-from wecolora.config.timm_catalogue import lookup
+from wecolora.config.teachers import Teacher, head_classes
+from wecolora.config.training import Corpus, Optimisation, Pretraining, ProbeOverride, ProbeSettings
+from wecolora.config.values import Name, Strict, Triple
 from wecolora.core.errors import BadInput
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=24)]
 # What `snakemake NAME` already means (rules/); a test compares.
 RULES = {
     "all",
@@ -50,129 +49,6 @@ RULES = {
     "subset",
     "table",
 }
-Alpha = Annotated[float, Field(gt=0, le=100)]
-
-
-class Corpus(Strict):
-    """The images that students are distilled on."""
-
-    dataset: Name = Field(description="A data set; its training images, without their labels.")
-    seed: int = Field(
-        default=0,
-        ge=0,
-        description="Of the subsets' order and of the views, apart from the runs' seeds, so that all runs of a teacher "
-        "share one cache. Another value recomputes every cache and every run.",
-    )
-    strategy: Literal["balanced", "uniform"] = Field(
-        default="balanced", description="balanced: floor(alpha * n) of each class (labels are read for this alone)."
-    )
-    views: Positive = Field(
-        default=10,
-        description="Recorded crops an image. Epoch e uses view e mod views: as many as epochs is the paper's "
-        "fresh crop every epoch; fewer save disk in proportion.",
-    )
-    shard_percent: float = Field(
-        default=10,
-        gt=0,
-        le=100,
-        description="Share of the corpus in one file, and one job, of a teacher's cache. A run waits for the shards "
-        "that its alpha needs. A view of ViT-B at 224 px takes 0.45 MB, so keep share x images x views in bounds; "
-        "another value makes caches and runs again.",
-    )
-
-
-class ProbeOverride(Strict):
-    """What one data set's probe does differently."""
-
-    epochs: Positive | None = Field(default=None, description="In the place of probe.epochs.")
-    warmup_epochs: float | None = Field(default=None, ge=0, description="In the place of probe.warmup_epochs.")
-    batch: int | None = Field(default=None, ge=2, description="In the place of probe.batch.")
-    base_lr: float | None = Field(default=None, gt=0, description="In the place of probe.base_lr.")
-
-
-class Runs(Strict):
-    """A product of axes."""
-
-    teacher: list[Name] = Field(min_length=1, description="Names below `teachers`.")
-    method: list[str] = Field(min_length=1, description="How students start, train and are compared (methods.py).")
-    r: list[Positive] = Field(min_length=1, description="Reduction ratio: a student has floor(L / r) blocks.")
-    k: list[Positive] = Field(default=[], description="Rank; dropped for methods without adapters.")
-    alpha: list[Alpha] = Field(min_length=1, description="Percent of the corpus.")
-    loss_point: list[LossPoint] = Field(default=[], description="Where tokens are compared; empty: distill.loss_point.")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(
-        default=[],
-        description="Of these runs; empty: the campaign's. A run has the seeds of every artifact that names it, so "
-        "that its score is the same wherever it is printed.",
-    )
-
-
-Kind = Literal["table", "figure", "latent", "rollout", "computation", "claims", "students"]
-# Which of these keys an artifact of a kind needs; the others are refused.
-KEYS: dict[str, set[str]] = {
-    "table": {"runs", "datasets", "rows"},
-    "figure": {"runs", "datasets", "x"},
-    "latent": {"runs", "datasets"},
-    "rollout": {"runs", "datasets", "images"},
-    "computation": {"runs"},
-    "claims": set(),
-    "students": {"runs"},
-}
-
-
-class Artifact(Strict):
-    """A table or a figure of the paper."""
-
-    kind: Kind = Field(
-        description="table: CSV, Markdown and LaTeX. figure: scores over `x`, as CSV, PNG and PDF. latent: t-SNE of "
-        "the runs' features of a data set's test images. rollout: their attention on some of these images. "
-        "computation: counts and times of the runs' models; nothing is trained for it. claims: what the paper says in "
-        "words, checked on every score of the config's tables and figures. students: the runs' weights, unscored."
-    )
-    title: str = Field(description="As the paper numbers it.")
-    caption: str = Field(description="What it shows, for a reader.")
-    runs: Runs | None = Field(
-        default=None, description="The runs that it needs: the product of these axes, with each seed."
-    )
-    datasets: list[Name] = Field(default=[], description="Columns of a table; one data set for a figure.")
-    rows: list[Literal["teacher", "r", "alpha", "loss_point", "method", "components", "venue"]] = Field(
-        default=[],
-        description="A table's row labels, outermost first; components: what Table 1 ticks; venue: where the method "
-        "was published.",
-    )
-    x: Literal["k", "alpha"] | None = Field(default=None, description="A figure's horizontal axis.")
-    images: Annotated[Positive, Field(le=100)] | None = Field(
-        default=None, description="How many images a rollout shows; a picture of very many cannot be written."
-    )
-    paper_table: Annotated[int, Field(ge=1, le=7)] | None = Field(
-        default=None,
-        description="The paper's table that it regenerates: published scores and orderings are compared with its own.",
-    )
-
-    @model_validator(mode="after")
-    def _fits_its_kind(self) -> Artifact:
-        needed = KEYS[self.kind]
-        for key in ("runs", "datasets", "rows", "x", "images"):
-            if key in needed and not getattr(self, key):
-                raise ValueError(f"an artifact of kind {self.kind} needs `{key}`")
-            if key not in needed and getattr(self, key):
-                raise ValueError(f"an artifact of kind {self.kind} has no `{key}`")
-        if self.kind in ("figure", "latent", "rollout") and len(self.datasets) != 1:
-            raise ValueError(f"an artifact of kind {self.kind} needs exactly one name in `datasets`")
-        if self.paper_table and self.kind != "table":
-            raise ValueError(f"an artifact of kind {self.kind} has no `paper_table`")
-        return self
-
-    def shown(self) -> set[str]:
-        """The axes that tell its cells, or its points, apart."""
-        if self.kind == "students":
-            return {"teacher", "method", "r", "k", "alpha", "loss_point"}
-        if self.kind == "computation":
-            return {"teacher", "method", "r", "k"}
-        if self.kind in ("latent", "rollout"):
-            return {"method"}
-        if self.x:
-            return {self.x, "r", "method"}
-        return {"method" if row == "components" else row for row in self.rows}  # a venue is no method's alone
 
 
 class Config(Strict):
@@ -319,7 +195,7 @@ class Config(Strict):
     def _check_classes(self, where: str, artifact: Artifact) -> None:
         """A latent figure colours classes, which is found out again when all students are trained."""
         for name in artifact.datasets:
-            if artifact.kind == "latent" and _several_labels(self.datasets[name]):
+            if artifact.kind == "latent" and several_labels(self.datasets[name]):
                 raise ValueError(
                     f"{where}.datasets: {name} has several labels an image, and classes are what a latent figure "
                     "colours; take a data set with one label an image"
@@ -341,7 +217,7 @@ class Config(Strict):
         corpus = self.datasets[self.corpus.dataset]
         if corpus.source == "table" and corpus.labels is None:
             return f"learns from labels, and the corpus, {self.corpus.dataset}, has none (labels: null)"
-        if _several_labels(corpus):
+        if several_labels(corpus):
             return f"learns from one label an image, and the corpus, {self.corpus.dataset}, has several"
         return None
 
@@ -395,30 +271,6 @@ class Config(Strict):
     def runs(self) -> list[RunSpec]:
         """The union of the runs that the chosen artifacts need."""
         return union(self.runs_of(name) for name in self.chosen())
-
-
-def head_classes(teacher: Teacher) -> int | None:
-    """Of the classifier that a teacher's weights end in, 0 for none; None while nobody can say, before the file is
-    there."""
-    if teacher.timm is not None and teacher.weights is None:
-        return lookup(teacher.timm).num_classes
-    if teacher.weights is None or not teacher.weights.endswith(".safetensors"):
-        return None
-    try:
-        with safe_open(teacher.weights, "np") as file:  # reads names and shapes alone
-            names = set(file.keys())
-            if "patch_embed.proj.weight" not in names:
-                return None
-            return int(file.get_slice("head.weight").get_shape()[0]) if "head.weight" in names else 0
-    except (OSError, SafetensorError):
-        return None  # the job that reads it says what is wrong
-
-
-def _several_labels(data: Dataset) -> bool:
-    """Whether its images have several labels each, as an index says later (images.Index.multilabel)."""
-    if data.source == "table":
-        return data.labels is not None and data.separator is not None
-    return data.source == "chestxray14" or (data.source == "bundled" and data.bundled == "tags")
 
 
 def _distinct(key: str, texts: list[str]) -> None:
@@ -486,82 +338,6 @@ def _suggest(location: tuple[int | str, ...]) -> str:
 def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     reference = node.get("$ref") or next((n["$ref"] for n in node.get("anyOf", []) if "$ref" in n), None)
     return schema["$defs"][reference.rsplit("/", 1)[1]] if reference else node
-
-
-WORDS = {"true": True, "false": False, "null": None}
-
-
-def typed(value: Any) -> Any:
-    """Return a value of `snakemake --config`, such as ``probe={epochs: 9}``, with its numbers, true, false and null as
-    such: within a list or a dictionary Snakemake leaves all of them texts."""
-    if isinstance(value, Mapping):
-        return {int(key) if key.isdecimal() else key: typed(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [typed(entry) for entry in value]
-    if isinstance(value, str):
-        if value in WORDS:
-            return WORDS[value]
-        if re.fullmatch(r"[+-]?\d+", value):
-            return int(value)
-        if re.fullmatch(r"[+-]?(\d+\.\d*|\.\d+)(e[+-]?\d+)?", value, re.IGNORECASE):
-            return float(value)
-    return value
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """YAML in which a key stands once in one place, and a number is the same one in every reader's eyes."""
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Refuse a key that is there already, which YAML's readers take the last of without a word; ``2.0`` and ``"2"``
-        are ``2``. Called for each mapping, and for each that is merged into one."""
-        seen: dict[str, str] = {}
-        for node_of_key, _ in node.value:
-            merge = node_of_key.tag == "tag:yaml.org,2002:merge"
-            key = "<<" if merge else self.construct_object(node_of_key, deep=True)
-            key = str(int(key) if isinstance(key, float) and key.is_integer() else key).strip()
-            if key in seen:
-                raise ValueError(
-                    f"{_place(node_of_key)} gives the key {key!r} again, which {seen[key]} gives already; keep one of "
-                    "the two"
-                )
-            seen[key] = _place(node_of_key)
-        super().flatten_mapping(node)
-
-
-def _place(node: yaml.Node) -> str:
-    return f"line {node.start_mark.line + 1}, column {node.start_mark.column + 1}"
-
-
-def _plain_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    """YAML reads 010 as 8, 1:30 as 90 and 1_0 as 10; another reader, or a person, does not."""
-    if not re.fullmatch(r"[+-]?(0|[1-9]\d*)", node.value):
-        raise ValueError(
-            f"{_place(node)}: the number {node.value} can be read in several ways; write it in plain digits, or, if it "
-            "is a text, in quotes"
-        )
-    return int(node.value)
-
-
-_PlainLoader.add_constructor("tag:yaml.org,2002:int", _plain_int)
-# A date is a label, if anything.
-_PlainLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: node.value)
-
-
-def read_config(path: str | Path) -> dict[str, Any]:
-    """Return the values of a YAML or JSON file, unchecked but for this: raise BadInput where it is none, or gives a key
-    twice in one place."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        # JSON may be indented with tabs, and YAML not; else JSON is YAML.
-        values = yaml.load(text.replace("\t", " ") if text.lstrip().startswith("{") else text, _PlainLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())  # YAML's takes several lines
-        raise BadInput(f"{path}: cannot be read as YAML in UTF-8 ({reason}); see config.yaml for a config.") from error
-    except ValueError as error:
-        raise BadInput(f"{path}: {error}.") from error
-    if not isinstance(values, dict):
-        raise BadInput(f"{path}: holds no keys; see config.yaml for a config file.")
-    return values
 
 
 if __name__ == "__main__":

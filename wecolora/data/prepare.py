@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from wecolora.config.recipes import Dataset
+from wecolora.config.datasets import Dataset
 from wecolora.core.errors import BadInput
 from wecolora.core.files import atomic_write
 from wecolora.core.progress import Starting, silent

@@ -22,7 +22,8 @@ from safetensors.torch import load_file
 from timm.models import clean_state_dict, get_pretrained_cfg
 from timm.models.vision_transformer import VisionTransformer
 
-from wecolora.config.recipes import Architecture, FetchRecipe
+from wecolora.config.recipes import FetchRecipe
+from wecolora.config.teachers import Architecture
 from wecolora.config.timm_catalogue import HUB_FILES, lookup
 from wecolora.core.errors import BadInput
 from wecolora.core.files import unreadable

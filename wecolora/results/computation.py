@@ -19,7 +19,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wecolora.config.methods import METHODS
-from wecolora.config.recipes import Architecture, ComputationRecipe, DistillRecipe, StudentShape
+from wecolora.config.recipes import ComputationRecipe, DistillRecipe, StudentShape
+from wecolora.config.teachers import Architecture
 from wecolora.core.files import atomic_write, write_text
 from wecolora.models.vit import build, pooled
 from wecolora.results.counts import printed_counts

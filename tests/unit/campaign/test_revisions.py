@@ -24,7 +24,12 @@ DECIDES_NOTHING = {
     "core.errors",
     "core.files",
     "core.progress",
+    "config.artifacts",
+    "config.datasets",
     "config.recipes",
+    "config.teachers",
+    "config.training",
+    "config.values",
     "core.checkpoint",
     "core.job",
 }  # a recipe's values travel with the job

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wecolora.config.campaign import KEYS, RULES, Config, parse, read_config, typed
+from wecolora.config.artifacts import KEYS
+from wecolora.config.campaign import RULES, Config, parse
 from wecolora.config.methods import METHODS, papers_name
+from wecolora.config.reading import read_config, typed
 from wecolora.core.errors import BadInput
 
 REPOSITORY = Path(__file__).parents[3]

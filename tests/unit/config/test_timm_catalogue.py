@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tools.timm_catalogue import dumped, make_table
-from wecolora.config.recipes import Architecture, Teacher
+from wecolora.config.teachers import Architecture, Teacher
 from wecolora.config.timm_catalogue import TABLE, lookup, table, weights_file
 from wecolora.core.errors import BadInput
 

@@ -12,7 +12,7 @@ import pytest
 import xxhash
 from PIL import Image
 
-from wecolora.config.recipes import Folder
+from wecolora.config.datasets import Folder
 from wecolora.core.errors import BadInput
 from wecolora.data.checking import examine
 from wecolora.data.images import NoMemory, decode, read_index

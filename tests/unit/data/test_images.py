@@ -510,7 +510,7 @@ def test_tiny_and_long_pictures_have_crops_and_views(tmp_path, size):
 
 def indexed(folder, *names, root="pictures"):
     """The index that prepare makes of a table of these files."""
-    from wecolora.config.recipes import Listed
+    from wecolora.config.datasets import Listed
     from wecolora.data.prepare import prepare
 
     (folder / root / "labels.csv").write_text("path,label\n" + "".join(f"{name},a\n" for name in names))

@@ -14,7 +14,7 @@ import pytest
 import xxhash
 from PIL import Image
 
-from wecolora.config.recipes import Bundled, Folder
+from wecolora.config.datasets import Bundled, Folder
 from wecolora.core.errors import BadInput
 from wecolora.core.folders import folder_state
 from wecolora.data.bundled import BUNDLED

@@ -18,7 +18,8 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
-from wecolora.config.recipes import FetchRecipe, Teacher
+from wecolora.config.recipes import FetchRecipe
+from wecolora.config.teachers import Teacher
 from wecolora.config.timm_catalogue import weights_file
 from wecolora.core.errors import BadInput
 from wecolora.core.files import sha256

@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from wecolora.config.recipes import Architecture
+from wecolora.config.teachers import Architecture
 from wecolora.core.errors import BadInput
 from wecolora.models import vit
 from wecolora.models.lora import DoRALinear, LoRALinear, add_lora, merge

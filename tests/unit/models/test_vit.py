@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
-from wecolora.config.recipes import Architecture
+from wecolora.config.teachers import Architecture
 from wecolora.config.timm_catalogue import table
 from wecolora.core.errors import BadInput
 from wecolora.core.files import sha256

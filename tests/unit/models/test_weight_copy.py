@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wecolora.config.recipes import Architecture
+from wecolora.config.teachers import Architecture
 from wecolora.core.errors import BadInput
 from wecolora.models import vit
 from wecolora.models.weight_copy import copy_weights, layers

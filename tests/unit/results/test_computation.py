@@ -10,7 +10,8 @@ import torch
 from tests import markup
 from tests.markup import NASTY
 from wecolora.config.methods import METHODS
-from wecolora.config.recipes import Architecture, ComputationRecipe, StudentShape
+from wecolora.config.recipes import ComputationRecipe, StudentShape
+from wecolora.config.teachers import Architecture
 from wecolora.models.lora import add_lora
 from wecolora.models.vit import build, load_student, pooled, save_weights
 from wecolora.results import computation

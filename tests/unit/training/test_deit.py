@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from timm.models.deit import VisionTransformerDistilled
 
-from wecolora.config.recipes import Architecture
+from wecolora.config.teachers import Architecture
 from wecolora.core.errors import BadInput
 from wecolora.models import vit
 from wecolora.training.deit import DeiT, hard_loss, soft_loss

@@ -11,8 +11,9 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
 from tests.unit.conftest import ends
+from wecolora.config.datasets import Folder
 from wecolora.config.methods import METHODS
-from wecolora.config.recipes import CacheRecipe, Folder
+from wecolora.config.recipes import CacheRecipe
 from wecolora.core.checkpoint import Checkpoint
 from wecolora.core.errors import BadInput, Stopped
 from wecolora.data.images import read_index

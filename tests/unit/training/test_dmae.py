@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wecolora.config.recipes import Architecture
+from wecolora.config.teachers import Architecture
 from wecolora.models import vit
 from wecolora.training import dmae
 from wecolora.training.dmae import DMAE, aligned_block, alignment_loss, pixel_loss, random_shown, visible_tokens

@@ -7,7 +7,7 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from wecolora.config.recipes import Architecture
+from wecolora.config.teachers import Architecture
 from wecolora.models import vit
 from wecolora.models.weight_copy import copy_weights
 from wecolora.training.minivit import (

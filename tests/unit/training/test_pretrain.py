@@ -5,7 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from wecolora.config.recipes import Bundled, Pretraining, PretrainRecipe
+from wecolora.config.datasets import Bundled
+from wecolora.config.recipes import PretrainRecipe
+from wecolora.config.training import Pretraining
 from wecolora.models import vit
 from wecolora.training.pretrain import Classifier, MaskedAutoencoder, augment, pretrain
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wecolora.config.recipes import Bundled
+from wecolora.config.datasets import Bundled
 from wecolora.data.bundled import BUNDLED
 from wecolora.data.images import ARRAY
 from wecolora.data.listing import Entry, Listing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from wecolora.config.recipes import ChestXray14
+from wecolora.config.datasets import ChestXray14
 from wecolora.core.errors import BadInput
 from wecolora.data.listing import Besides, Entry, Listing, folders_in, image_files, root_of, some
 from wecolora.data.rows import Row, rows_of

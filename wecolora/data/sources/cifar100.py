@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from wecolora.config.recipes import Cifar100
+from wecolora.config.datasets import Cifar100
 from wecolora.core.errors import BadInput
 from wecolora.data.images import ARRAY
 from wecolora.data.listing import Entry, Listing, root_of

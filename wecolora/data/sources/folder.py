@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from wecolora.config.recipes import Folder
+from wecolora.config.datasets import Folder
 from wecolora.core.errors import BadInput
 from wecolora.data.labels import is_unprintable
 from wecolora.data.listing import (

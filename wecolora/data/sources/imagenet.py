@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
-from wecolora.config.recipes import ImageNet
+from wecolora.config.datasets import ImageNet
 from wecolora.core.errors import BadInput
 from wecolora.data.listing import Besides, Entry, Listing, folders_in, image_files, root_of, some
 from wecolora.data.sources.tars import Member, file_in, members

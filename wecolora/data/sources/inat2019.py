@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from wecolora.config.recipes import INat2019
+from wecolora.config.datasets import INat2019
 from wecolora.core.errors import BadInput
 from wecolora.data.listing import Entry, Inside, Listing, root_of, some
 

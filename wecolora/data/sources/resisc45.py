@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from wecolora.config.recipes import Resisc45
+from wecolora.config.datasets import Resisc45
 from wecolora.core.errors import BadInput
 from wecolora.data.listing import Besides, Entry, Listing, drawn, folders_in, image_files, root_of, some
 

@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from wecolora.config.recipes import Listed
+from wecolora.config.datasets import Listed
 from wecolora.core.errors import BadInput
 from wecolora.core.folders import is_left_out
 from wecolora.data.columns import Columns, read_columns

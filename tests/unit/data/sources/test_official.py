@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests import layouts
-from wecolora.config.recipes import ChestXray14, Cifar100, ImageNet, INat2019, Resisc45
+from wecolora.config.datasets import ChestXray14, Cifar100, ImageNet, INat2019, Resisc45
 from wecolora.core.errors import BadInput
 from wecolora.data.images import read_index
 from wecolora.data.prepare import prepare

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from wecolora.config.recipes import Listed
+from wecolora.config.datasets import Listed
 from wecolora.core.errors import BadInput
 from wecolora.data.columns import read_columns
 from wecolora.data.images import read_index
