@@ -31,4 +31,4 @@ rule all:
 
 # What killed jobs left of files that they were writing.
 onsuccess:
-    remove_leftovers("results")
+    remove_leftovers(RESULTS)

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from wecolora.config.recipes import CacheRecipe, DistillRecipe
+from wecolora.config.recipes import CacheRecipe, CorpusViews, DistillRecipe, Student, TeacherInput
 from wecolora.config.teachers import Architecture
+from wecolora.config.training import Optimisation
 from wecolora.data.images import Index
 from wecolora.models.vit import build
 from wecolora.training.cache import CacheReader, write_shard
@@ -23,22 +24,11 @@ ARCHITECTURE = Architecture()  # ViT-B/16 at 224 px
 RECIPE = DistillRecipe(
     method="wecolora",
     teacher="random",
-    architecture=ARCHITECTURE,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.5, 0.5, 0.5),
-    corpus="random",
-    corpus_seed=0,
-    views=1,
+    input=TeacherInput(architecture=ARCHITECTURE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+    images=CorpusViews(corpus="random", corpus_seed=0, views=1),
     cache_revision=0,
-    r=2,
-    k=128,
-    alpha=1,
-    seed=0,
-    epochs=10,
-    warmup_epochs=2,
-    batch=128,
-    accumulate=8,
-    leftover="use",
+    student=Student(r=2, k=128, alpha=1, seed=0),
+    optimisation=Optimisation(),
     lr=1e-3,
     weight_decay=0.05,
     layers="paper",

@@ -33,7 +33,7 @@ def run(setting: Setting) -> list[Row]:
     path, probe = setting.folder / "features.h5", ProbeRecipe()
 
     def forward(pixels: Tensor) -> Tensor:
-        return pooled(student, normalise(pixels.to(setting.device), RECIPE.mean, RECIPE.std))
+        return pooled(student, normalise(pixels.to(setting.device), RECIPE.input.mean, RECIPE.input.std))
 
     def extract() -> None:
         write_features(path, forward, index, ARCHITECTURE.img_size, ARCHITECTURE.embed_dim, SHA256)

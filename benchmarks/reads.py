@@ -25,7 +25,7 @@ from wecolora.training.cache import CacheReader
 Maps = tuple[np.ndarray, np.ndarray]
 Times = list[tuple[float, float]]
 
-BATCH = RECIPE.batch
+BATCH = RECIPE.optimisation.batch
 TITLE = f"Random batches of {BATCH} from a teacher cache, over a memory map of the same bytes, in the page cache"
 
 

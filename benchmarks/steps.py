@@ -33,7 +33,7 @@ def run(setting: Setting) -> list[Row]:
     device = setting.device
     steps, rounds = setting.pick(2, 4, 16), setting.pick(1, 5, 9)
     recipe = RECIPE.model_copy(update={"batch": setting.pick(1, 8, 64), "accumulate": steps})
-    images = recipe.batch * steps
+    images = recipe.optimisation.batch * steps
     index, teacher = random_images(setting.folder, images), random_teacher().to(device)
     path = setting.folder / "cache.h5"
     write_cache(path, index, teacher, recipe, device)
@@ -42,11 +42,12 @@ def run(setting: Setting) -> list[Row]:
     student = objective.student
     optimiser = adamw(student.parameters(), recipe.weight_decay)
 
-    settings = (recipe.mean, recipe.std, recipe.corpus_seed, recipe.architecture.img_size, device)
+    seen = recipe.input
+    settings = (seen.mean, seen.std, recipe.images.corpus_seed, seen.architecture.img_size, device)
     cached, online = CachedBatches(reader), OnlineBatches(index, range(images), teacher, *settings)
     pixels, tokens = cached.batch(range(images), 0)
-    inputs = normalise(pixels.to(device), recipe.mean, recipe.std).split(recipe.batch)
-    wanted = teacher.norm(tokens.to(device).float()).split(recipe.batch)
+    inputs = normalise(pixels.to(device), recipe.input.mean, recipe.input.std).split(recipe.optimisation.batch)
+    wanted = teacher.norm(tokens.to(device).float()).split(recipe.optimisation.batch)
 
     def floor() -> None:
         for pair in zip(inputs, wanted, strict=True):
@@ -71,7 +72,7 @@ def run(setting: Setting) -> list[Row]:
         return Row(what, f"{np.median(times[name]) / steps:.3f} s a step", f"{over:.3f} x", aim, met)
 
     return [
-        row(f"forward + backward of {recipe.batch} images", "floor"),
+        row(f"forward + backward of {recipe.optimisation.batch} images", "floor"),
         row("step, teacher cached", "cached", most=1.05),
         row("step, teacher online", "online"),
     ]

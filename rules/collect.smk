@@ -1,7 +1,5 @@
 """Everything at once, and the targets that users name: each artifact by its own name."""
 
-from types import SimpleNamespace
-
 
 rule collect:
     message:
@@ -9,9 +7,9 @@ rule collect:
     input:
         scores=campaign.all_scores(),
     output:
-        scores=f"{ROOT}/scores.csv",
+        scores=paths.scores,
     log:
-        f"{LOGS}/collect.log",
+        paths.log("collect"),
     script:
         "../workflow_scripts/collect.py"
 
@@ -20,9 +18,9 @@ rule resolved_config:
     message:
         "Writing the config with its defaults."
     output:
-        config=f"{ROOT}/config.yaml",
+        config=paths.config,
     log:
-        f"{LOGS}/resolved_config.log",
+        paths.log("resolved_config"),
     params:
         # By a function: in a plain text Snakemake would take braces for wildcards.
         config=lambda wildcards: campaign.resolved(),
@@ -33,12 +31,7 @@ rule resolved_config:
 # On request: the teachers' caches alone, say on the nodes that have them cheapest, or what was lost of them.
 rule caches:
     input:
-        {
-            shard
-            for run in campaign.trained()
-            if run.alpha
-            for shard in campaign.shards(SimpleNamespace(teacher=run.teacher, run=run.slug()))
-        },
+        {shard for run in campaign.trained() for shard in campaign.shards(run)},
 
 
 for artifact in campaign.config.artifacts:
@@ -52,4 +45,4 @@ for artifact in campaign.config.artifacts:
 
 rule pretrain_all:
     input:
-        expand(f"{ROOT}/teachers/{{teacher}}.card.json", teacher=list(campaign.config.pretraining)),
+        expand(paths.card, teacher=list(campaign.config.pretraining)),

@@ -1,4 +1,4 @@
-"""The checked config, as `campaign`; the names that a path may hold."""
+"""The checked config, as `campaign`; the paths, as `paths`; and how a job asks the campaign by its wildcards."""
 
 import sys
 
@@ -7,7 +7,9 @@ from snakemake.utils import update_config
 sys.path.insert(0, workflow.basedir)
 
 from wecolora.campaign.selection import Campaign, refuse_unquotable
+from wecolora.config.layout import RESULTS
 from wecolora.config.reading import read_config, typed
+from wecolora.config.runs import RunSpec
 from wecolora.core.errors import BadInput
 from wecolora.core.files import in_utf8, remove_leftovers
 
@@ -24,9 +26,17 @@ try:
 except BadInput as error:
     raise WorkflowError(str(error)) from None
 
-ROOT = campaign.root
-RUN = f"{ROOT}/runs/{{teacher}}/{{run}}"
-LOGS = campaign.logs
+paths = campaign.layout
+
+
+def of(name, ask):
+    """What a job asks the campaign by one of its wildcards, as a function of these."""
+    return lambda wildcards: ask(getattr(wildcards, name))
+
+
+def of_run(ask, **known):
+    """What a job asks the campaign by its run, likewise."""
+    return lambda wildcards: ask(RunSpec.parse(wildcards.teacher, wildcards.run), **known)
 
 
 def shown(path, category):

@@ -5,14 +5,14 @@ rule computation:
     message:
         "Counting and timing the models of {wildcards.artifact}."
     output:
-        csv=shown(f"{ROOT}/computation/{{artifact}}.csv", "Computation"),
-        markdown=f"{ROOT}/computation/{{artifact}}.md",
-        speed=f"{ROOT}/computation/{{artifact}}_speed.csv",
+        csv=shown(paths.artifact("computation")["csv"], "Computation"),
+        markdown=paths.artifact("computation")["markdown"],
+        speed=paths.artifact("computation")["speed"],
     log:
-        f"{LOGS}/computation/{{artifact}}.log",
+        paths.log("computation"),
     params:
-        recipe=campaign.computation_recipe,
-        caption=campaign.caption,
+        recipe=of("artifact", campaign.computation_recipe),
+        caption=of("artifact", campaign.caption),
     # All that there are, so that no other job slows what it times.
     threads: 256
     resources:

@@ -5,12 +5,12 @@ rule prepare:
     message:
         "Indexing the images of {wildcards.dataset}."
     output:
-        index=f"{ROOT}/data/{{dataset}}/index.parquet",
-        report=f"{ROOT}/data/{{dataset}}/report.json",
+        index=paths.index,
+        report=paths.images_report,
     log:
-        f"{LOGS}/prepare/{{dataset}}.log",
+        paths.log("prepare"),
     params:
-        recipe=campaign.prepare_recipe,
+        recipe=of("dataset", campaign.prepare_recipe),
     # Each reads and checks some 1500 images a second. For a large data set: --set-threads prepare=16.
     threads: 1
     script:
@@ -21,12 +21,12 @@ rule subset:
     message:
         "Ordering {wildcards.dataset} into nested, class-balanced subsets."
     input:
-        index=f"{ROOT}/data/{{dataset}}/index.parquet",
+        index=paths.index,
     output:
-        subset=f"{ROOT}/data/{{dataset}}/subset.parquet",
+        subset=paths.subset,
     log:
-        f"{LOGS}/subset/{{dataset}}.log",
+        paths.log("subset"),
     params:
-        recipe=campaign.subset_recipe,
+        recipe=lambda wildcards: campaign.subset_recipe(),
     script:
         "../workflow_scripts/subset.py"

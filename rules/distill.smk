@@ -7,16 +7,16 @@ rule distill:
     input:
         index=campaign.corpus,
         subset=campaign.subset,
-        weights=campaign.weights,
-        shards=campaign.shards,
+        weights=of("teacher", campaign.weights),
+        shards=of_run(campaign.shards),
     output:
-        student=f"{RUN}/student.safetensors",
-        about=f"{RUN}/student.json",
-        circumstances=f"{RUN}/circumstances.json",
+        student=paths.student,
+        about=paths.about,
+        circumstances=paths.provenance,
     log:
-        f"{LOGS}/distill/{{teacher}}/{{run}}.log",
+        paths.log("distill"),
     params:
-        recipe=campaign.distill_recipe,
+        recipe=of_run(campaign.distill_recipe),
     resources:
         gpu=1,
     script:

@@ -5,18 +5,18 @@ rule figure:
     message:
         "Drawing {wildcards.artifact}."
     input:
-        scores=campaign.scores,
+        scores=of("artifact", campaign.scores_of),
     output:
-        csv=f"{ROOT}/figures/{{artifact}}.csv",
-        png=shown(f"{ROOT}/figures/{{artifact}}.png", "Figures"),
-        pdf=f"{ROOT}/figures/{{artifact}}.pdf",
+        csv=paths.artifact("figure")["csv"],
+        png=shown(paths.artifact("figure")["png"], "Figures"),
+        pdf=paths.artifact("figure")["pdf"],
     log:
-        f"{LOGS}/figure/{{artifact}}.log",
+        paths.log("figure"),
     wildcard_constraints:
         artifact=campaign.names_of("figure"),
     params:
-        recipe=campaign.artifact_recipe,
-        caption=campaign.caption,
+        recipe=of("artifact", campaign.artifact_recipe),
+        caption=of("artifact", campaign.caption),
     script:
         "../workflow_scripts/figure.py"
 
@@ -25,18 +25,18 @@ rule latent:
     message:
         "Drawing the features of {wildcards.artifact}."
     input:
-        features=campaign.drawn_features,
+        features=of("artifact", campaign.features_of),
     output:
-        csv=f"{ROOT}/figures/{{artifact}}.csv",
-        png=shown(f"{ROOT}/figures/{{artifact}}.png", "Figures"),
-        pdf=f"{ROOT}/figures/{{artifact}}.pdf",
+        csv=paths.artifact("latent")["csv"],
+        png=shown(paths.artifact("latent")["png"], "Figures"),
+        pdf=paths.artifact("latent")["pdf"],
     log:
-        f"{LOGS}/latent/{{artifact}}.log",
+        paths.log("latent"),
     wildcard_constraints:
         artifact=campaign.names_of("latent"),
     params:
-        recipe=campaign.artifact_recipe,
-        caption=campaign.caption,
+        recipe=of("artifact", campaign.artifact_recipe),
+        caption=of("artifact", campaign.caption),
     script:
         "../workflow_scripts/latent.py"
 
@@ -45,19 +45,19 @@ rule rollout:
     message:
         "Drawing the attention of {wildcards.artifact}."
     input:
-        students=campaign.drawn_students,
-        index=campaign.drawn_index,
+        students=of("artifact", campaign.students_of),
+        index=of("artifact", campaign.index_of),
     output:
-        csv=f"{ROOT}/figures/{{artifact}}.csv",
-        png=shown(f"{ROOT}/figures/{{artifact}}.png", "Figures"),
-        pdf=f"{ROOT}/figures/{{artifact}}.pdf",
+        csv=paths.artifact("rollout")["csv"],
+        png=shown(paths.artifact("rollout")["png"], "Figures"),
+        pdf=paths.artifact("rollout")["pdf"],
     log:
-        f"{LOGS}/rollout/{{artifact}}.log",
+        paths.log("rollout"),
     wildcard_constraints:
         artifact=campaign.names_of("rollout"),
     params:
-        recipe=campaign.artifact_recipe,
-        caption=campaign.caption,
-        sight=campaign.rollout_recipe,
+        recipe=of("artifact", campaign.artifact_recipe),
+        caption=of("artifact", campaign.caption),
+        sight=of("artifact", campaign.sight_recipe),
     script:
         "../workflow_scripts/rollout.py"

@@ -1,7 +1,5 @@
 """A student's features of each data set, and the linear probe on them. Data sets of one job share its start-up."""
 
-from functools import partial
-
 # On a cluster the jobs of a run share one submission, as far as the profile says (group-components), and take turns
 # there: one GPU serves them all, and each may have the whole of the memory. Inside, Snakemake would start all at once.
 if workflow.remote_exec or (workflow.nodes and workflow.group_settings.group_components):
@@ -20,16 +18,16 @@ for job, datasets in campaign.probe_jobs().items():
         message:
             f"Extracting features of {', '.join(datasets)} with {{wildcards.run}} from {{wildcards.teacher}}."
         input:
-            student=campaign.student,
-            indexes=expand(f"{ROOT}/data/{{dataset}}/index.parquet", dataset=datasets),
+            student=of_run(campaign.student),
+            indexes=expand(paths.index, dataset=datasets),
         output:
-            features=kept(expand(f"{RUN}/features/{{dataset}}.h5", dataset=datasets, allow_missing=True)),
+            features=kept(expand(paths.features, dataset=datasets, allow_missing=True)),
         log:
-            f"{LOGS}/features/{{teacher}}/{{run}}/{job}.log",
+            paths.log("features").replace("{job}", job),
         group:
             "{teacher}_{run}"
         params:
-            recipe=partial(campaign.feature_recipe, datasets=datasets),
+            recipe=of_run(campaign.feature_recipe, datasets=datasets),
         resources:
             gpu=1,
             turn=1,
@@ -42,17 +40,17 @@ for job, datasets in campaign.probe_jobs().items():
         message:
             f"Probing {{wildcards.run}} from {{wildcards.teacher}} on {', '.join(datasets)}."
         input:
-            about=campaign.about,
-            features=expand(f"{RUN}/features/{{dataset}}.h5", dataset=datasets, allow_missing=True),
+            about=of_run(campaign.about),
+            features=expand(paths.features, dataset=datasets, allow_missing=True),
         output:
-            scores=expand(f"{RUN}/scores/{{dataset}}.json", dataset=datasets, allow_missing=True),
-            circumstances=f"{RUN}/scores/circumstances_{job}.json",
+            scores=expand(paths.score, dataset=datasets, allow_missing=True),
+            circumstances=paths.probe_provenance.replace("{job}", job),
         log:
-            f"{LOGS}/probe/{{teacher}}/{{run}}/{job}.log",
+            paths.log("probe").replace("{job}", job),
         group:
             "{teacher}_{run}"
         params:
-            recipe=partial(campaign.probe_recipe, datasets=datasets),
+            recipe=of_run(campaign.probe_recipe, datasets=datasets),
         resources:
             gpu=1,
             turn=1,

@@ -9,12 +9,12 @@ rule report:
         scores=campaign.all_scores(),
         students=campaign.told(),
         indexes=campaign.report_indexes(),
-        config=f"{ROOT}/config.yaml",
+        config=paths.config,
     output:
-        html=report(f"{ROOT}/report.html", category="The whole campaign on one page"),
+        html=report(paths.report, category="The whole campaign on one page"),
     log:
-        f"{LOGS}/report.log",
+        paths.log("report"),
     params:
-        recipe=campaign.report_recipe,
+        recipe=lambda wildcards: campaign.report_recipe(),
     script:
         "../workflow_scripts/report.py"

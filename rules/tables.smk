@@ -5,16 +5,16 @@ rule table:
     message:
         "Making {wildcards.artifact}."
     input:
-        scores=campaign.scores,
+        scores=of("artifact", campaign.scores_of),
     output:
-        csv=shown(f"{ROOT}/tables/{{artifact}}.csv", "Tables"),
-        markdown=f"{ROOT}/tables/{{artifact}}.md",
-        latex=f"{ROOT}/tables/{{artifact}}.tex",
+        csv=shown(paths.artifact("table")["csv"], "Tables"),
+        markdown=paths.artifact("table")["markdown"],
+        latex=paths.artifact("table")["latex"],
     log:
-        f"{LOGS}/table/{{artifact}}.log",
+        paths.log("table"),
     params:
-        recipe=campaign.artifact_recipe,
-        caption=campaign.caption,
+        recipe=of("artifact", campaign.artifact_recipe),
+        caption=of("artifact", campaign.caption),
     script:
         "../workflow_scripts/table.py"
 
@@ -23,17 +23,17 @@ rule claims:
     message:
         "Checking what the paper says on the scores."
     input:
-        scores=campaign.scores,
+        scores=of("artifact", campaign.scores_of),
     output:
-        csv=shown(f"{ROOT}/claims/{{artifact}}.csv", "Verdicts"),
-        comparisons=f"{ROOT}/claims/{{artifact}}_comparisons.csv",
-        markdown=f"{ROOT}/claims/{{artifact}}.md",
+        csv=shown(paths.artifact("claims")["csv"], "Verdicts"),
+        comparisons=paths.artifact("claims")["comparisons"],
+        markdown=paths.artifact("claims")["markdown"],
     log:
-        f"{LOGS}/claims/{{artifact}}.log",
+        paths.log("claims"),
     wildcard_constraints:
         artifact=campaign.names_of("claims"),
     params:
-        recipe=campaign.claims_recipe,
-        caption=campaign.caption,
+        recipe=of("artifact", campaign.claims_recipe),
+        caption=of("artifact", campaign.caption),
     script:
         "../workflow_scripts/claims.py"

@@ -6,17 +6,17 @@ rule fetch_teacher:
     message:
         "Fetching {wildcards.teacher}."
     input:
-        source=campaign.source,
+        source=of("teacher", campaign.sources.get),
     output:
-        weights=f"{ROOT}/teachers/{{teacher}}/weights.safetensors",
-        about=f"{ROOT}/teachers/{{teacher}}/weights.json",
+        weights=paths.fetched,
+        about=paths.fetched_about,
     log:
-        f"{LOGS}/fetch_teacher/{{teacher}}.log",
+        paths.log("fetch_teacher"),
     wildcard_constraints:
         teacher=campaign.timm_teachers(),
     localrule: True  # compute nodes may have no internet
     params:
-        recipe=campaign.fetch_recipe,
+        recipe=of("teacher", campaign.fetch_recipe),
     script:
         "../workflow_scripts/fetch_teacher.py"
 
@@ -27,13 +27,13 @@ rule cache_teacher:
     input:
         index=campaign.corpus,
         subset=campaign.subset,
-        weights=campaign.weights,
+        weights=of("teacher", campaign.weights),
     output:
-        cache=f"{ROOT}/teachers/{{teacher}}/cache/{{shard}}.h5",
+        cache=paths.cache,
     log:
-        f"{LOGS}/cache_teacher/{{teacher}}_{{shard}}.log",
+        paths.log("cache_teacher"),
     params:
-        recipe=campaign.cache_recipe,
+        recipe=lambda wildcards: campaign.cache_recipe(wildcards.teacher, int(wildcards.shard)),
     resources:
         gpu=1,
     script:
@@ -44,14 +44,14 @@ rule pretrain_teacher:
     message:
         "Training the demo teacher {wildcards.teacher}."
     input:
-        index=campaign.pretrain_index,
+        index=lambda wildcards: campaign.index(campaign.config.pretraining[wildcards.teacher].dataset),
     output:
-        weights=f"{ROOT}/teachers/{{teacher}}.safetensors",
-        about=f"{ROOT}/teachers/{{teacher}}.json",
+        weights=paths.pretrained,
+        about=paths.pretrained_about,
     log:
-        f"{LOGS}/pretrain_teacher/{{teacher}}.log",
+        paths.log("pretrain_teacher"),
     params:
-        recipe=campaign.pretrain_recipe,
+        recipe=of("teacher", campaign.pretrain_recipe),
     script:
         "../workflow_scripts/pretrain_teacher.py"
 
@@ -60,14 +60,14 @@ rule compare_teacher:
     message:
         "Probing {wildcards.teacher}, an untrained model of its shape, and raw pixels."
     input:
-        weights=f"{ROOT}/teachers/{{teacher}}.safetensors",
-        about=f"{ROOT}/teachers/{{teacher}}.json",
-        indexes=expand(f"{ROOT}/data/{{dataset}}/index.parquet", dataset=campaign.compare_datasets()),
+        weights=paths.pretrained,
+        about=paths.pretrained_about,
+        indexes=expand(paths.index, dataset=campaign.config.compared()),
     output:
-        card=f"{ROOT}/teachers/{{teacher}}.card.json",
+        card=paths.card,
     log:
-        f"{LOGS}/compare_teacher/{{teacher}}.log",
+        paths.log("compare_teacher"),
     params:
-        recipe=campaign.compare_recipe,
+        recipe=of("teacher", campaign.compare_recipe),
     script:
         "../workflow_scripts/compare_teacher.py"

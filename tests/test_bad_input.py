@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch: one thread, before anything imports it
@@ -43,6 +42,7 @@ import wecolora.data.images
 from tests import layouts
 from wecolora import cli
 from wecolora.campaign.selection import Campaign
+from wecolora.config.layout import RESUME, Layout
 from wecolora.config.runs import RunSpec
 from wecolora.core import job
 from wecolora.core.checkpoint import Checkpoint
@@ -173,71 +173,100 @@ class Job:
 
 def job_of(config: dict[str, Any], name: str) -> Job:
     """A rule's job (``cache_teacher 1``) as the rules of the Snakefile make it."""
-    c = Campaign(config)
+    campaign = Campaign(config)
     rule, _, what = name.partition(" ")
-    of = {"prepare": "dataset", "subset": "dataset", "cache_teacher": "shard", "fetch_teacher": "teacher"}
-    key = of.get(rule, "artifact" if rule in ("table", "figure", "latent", "rollout", "claims") else "run")
-    teacher = "new" if rule in ("fetch_teacher", "pretrain_teacher") else "tiny"
-    named = {key: what} if what else {}
-    w = SimpleNamespace(**{"teacher": teacher, "dataset": "pictures", "run": RUN, **named})
-    run = f"{ROOT}/runs/{w.teacher}/{w.run}"
-    files = (
-        dict(zip(("csv", "png", "pdf"), c.files_of(what), strict=True))
-        if rule in ("figure", "latent", "rollout")
-        else {}
+    return MAKERS[rule](campaign, campaign.layout, what or RUN)
+
+
+def _prepare(c: Campaign, paths: Layout, dataset: str) -> Job:
+    outputs = {"index": c.index(dataset), "report": paths.images_report.format(dataset=dataset)}
+    return Job(prepare.main, {"recipe": c.prepare_recipe(dataset), "threads": 1}, outputs)
+
+
+def _subset(c: Campaign, paths: Layout, _: str) -> Job:
+    return Job(subset.main, {"index": c.corpus, "recipe": c.subset_recipe()}, {"subset": c.subset})
+
+
+def _fetch(c: Campaign, paths: Layout, _: str) -> Job:
+    inputs = {"source": c.sources["new"], "recipe": c.fetch_recipe("new"), "threads": 1}
+    return Job(fetch_teacher.main, inputs, {"weights": c.weights("new")})
+
+
+def _pretrain(c: Campaign, paths: Layout, _: str) -> Job:
+    index = c.index(c.config.pretraining["new"].dataset)
+    inputs = {"index": index, "recipe": c.pretrain_recipe("new"), "threads": 1}
+    return Job(pretrain_teacher.main, inputs, {"weights": paths.pretrained.format(teacher="new")})
+
+
+def _cache(c: Campaign, paths: Layout, shard: str) -> Job:
+    inputs = {"index": c.corpus, "subset": c.subset, "weights": c.weights("tiny"), "threads": 1}
+    inputs["recipe"] = c.cache_recipe("tiny", int(shard))
+    return Job(cache_teacher.main, inputs, {"cache": paths.cache.format(teacher="tiny", shard=f"{int(shard):03d}")})
+
+
+def _distill(c: Campaign, paths: Layout, slug: str) -> Job:
+    run = RunSpec.parse("tiny", slug)
+    inputs = {"index": c.corpus, "subset": c.subset, "weights": c.weights("tiny"), "shards": c.shards(run)}
+    inputs |= {"resume": RESUME, "recipe": c.distill_recipe(run), "threads": 1, "group": ProcessGroup()}
+    outputs = {"student": c.student(run), "circumstances": paths.provenance.format(teacher="tiny", run=slug)}
+    return Job(distill.main, inputs, outputs)
+
+
+def _features(c: Campaign, paths: Layout, slug: str) -> Job:
+    run = RunSpec.parse("tiny", slug)
+    inputs = {"student": c.student(run), "indexes": [c.corpus], "recipe": c.feature_recipe(run, ["pictures"])}
+    return Job(features.main, {**inputs, "resume": RESUME, "threads": 1}, {"features": [c.features(run, "pictures")]})
+
+
+def _probe(c: Campaign, paths: Layout, slug: str) -> Job:
+    run = RunSpec.parse("tiny", slug)
+    inputs = {"about": c.about(run), "features": [c.features(run, "pictures")], "threads": 1, "run": run}
+    happened = paths.probe_provenance.format(teacher="tiny", run=slug, job="pictures")
+    outputs = {"scores": [c.score(run, "pictures")], "circumstances": happened}
+    return Job(probe.main, {**inputs, "recipe": c.probe_recipe(run, ["pictures"])}, outputs)
+
+
+def _collect(c: Campaign, paths: Layout, _: str) -> Job:
+    return Job(collect.main, {"scores": c.all_scores()}, {"table": paths.scores})
+
+
+def _artifact(c: Campaign, name: str, main: Callable[..., None], **inputs: Any) -> Job:
+    files = c.layout.artifact(c.config.artifacts[name].kind)
+    outputs = {output: pattern.format(artifact=name) for output, pattern in files.items()}
+    return Job(main, {"recipe": c.artifact_recipe(name) if "recipe" not in inputs else None, **inputs}, outputs)
+
+
+def _rollout(c: Campaign, paths: Layout, name: str) -> Job:
+    sight = c.sight_recipe(name)
+    return _artifact(
+        c, name, rollout.main, students=c.students_of(name), index=c.index_of(name), sight=sight, threads=1
     )
-    if rule == "prepare":
-        folder = f"{ROOT}/data/{w.dataset}"
-        outputs = {"index": f"{folder}/index.parquet", "report": f"{folder}/report.json"}
-        return Job(prepare.main, {"recipe": c.prepare_recipe(w), "threads": 1}, outputs)
-    if rule == "subset":
-        return Job(subset.main, {"index": c.corpus, "recipe": c.subset_recipe(w)}, {"subset": c.subset})
-    if rule == "fetch_teacher":
-        inputs = {"source": c.source(w), "recipe": c.fetch_recipe(w), "threads": 1}
-        return Job(fetch_teacher.main, inputs, {"weights": c.weights(w)})
-    if rule == "pretrain_teacher":
-        inputs = {"index": c.pretrain_index(w), "recipe": c.pretrain_recipe(w), "threads": 1}
-        return Job(pretrain_teacher.main, inputs, {"weights": f"{ROOT}/teachers/new.safetensors"})
-    if rule == "cache_teacher":
-        inputs = {"index": c.corpus, "subset": c.subset, "weights": c.weights(w), "recipe": c.cache_recipe(w)}
-        return Job(cache_teacher.main, {**inputs, "threads": 1}, {"cache": SHARDS[int(w.shard)]})
-    if rule == "distill":
-        inputs = {"index": c.corpus, "subset": c.subset, "weights": c.weights(w), "shards": c.shards(w)}
-        outputs = {"student": f"{run}/student.safetensors", "circumstances": f"{run}/circumstances.json"}
-        inputs |= {"resume": "results/.resume", "recipe": c.distill_recipe(w), "threads": 1, "group": ProcessGroup()}
-        return Job(distill.main, inputs, outputs)
-    if rule == "features":
-        inputs = {"student": c.student(w), "indexes": [c.corpus], "recipe": c.feature_recipe(w, ["pictures"])}
-        return Job(
-            features.main,
-            {**inputs, "resume": "results/.resume", "threads": 1},
-            {"features": [f"{run}/features/pictures.h5"]},
-        )
-    if rule == "probe":
-        inputs = {"about": c.about(w), "features": [f"{run}/features/pictures.h5"], "threads": 1}
-        inputs |= {"recipe": c.probe_recipe(w, ["pictures"]), "run": RunSpec.parse(w.teacher, w.run)}
-        outputs = {"scores": [f"{run}/scores/pictures.json"], "circumstances": f"{run}/scores/circumstances.json"}
-        return Job(probe.main, inputs, outputs)
-    if rule == "collect":
-        return Job(collect.main, {"scores": c.all_scores()}, {"table": f"{ROOT}/scores.csv"})
-    if rule == "table":
-        outputs = dict(zip(("csv", "markdown", "latex"), c.files_of(what), strict=True))
-        return Job(table.main, {"scores": c.scores(w), "recipe": c.artifact_recipe(w)}, outputs)
-    if rule == "figure":
-        return Job(figure.main, {"scores": c.scores(w), "recipe": c.artifact_recipe(w)}, files)
-    if rule == "latent":
-        return Job(latent.main, {"features": c.drawn_features(w), "recipe": c.artifact_recipe(w)}, files)
-    if rule == "rollout":
-        inputs = {"students": c.drawn_students(w), "index": c.drawn_index(w), "recipe": c.artifact_recipe(w)}
-        return Job(rollout.main, {**inputs, "sight": c.rollout_recipe(w), "threads": 1}, files)
-    if rule == "claims":
-        outputs = dict(zip(("csv", "comparisons", "markdown"), c.files_of(what), strict=True))
-        return Job(claims.main, {"scores": c.scores(w), "recipe": c.claims_recipe(w)}, outputs)
-    inputs = {"scores": c.all_scores(), "students": c.told(), "indexes": c.report_indexes()}
-    inputs["config"] = f"{ROOT}/config.yaml"
-    inputs |= {"recipe": c.report_recipe(w)}
-    assert rule == "report"
-    return Job(report.main, inputs, {"html": f"{ROOT}/report.html"})
+
+
+def _report(c: Campaign, paths: Layout, _: str) -> Job:
+    inputs = {"scores": c.all_scores(), "students": c.told(), "indexes": c.report_indexes(), "config": paths.config}
+    return Job(report.main, {**inputs, "recipe": c.report_recipe()}, {"html": paths.report})
+
+
+MAKERS: dict[str, Callable[[Campaign, Layout, str], Job]] = {
+    "prepare": _prepare,
+    "subset": _subset,
+    "fetch_teacher": _fetch,
+    "pretrain_teacher": _pretrain,
+    "cache_teacher": _cache,
+    "distill": _distill,
+    "features": _features,
+    "probe": _probe,
+    "collect": _collect,
+    "table": lambda c, paths, name: _artifact(c, name, table.main, scores=c.scores_of(name)),
+    "figure": lambda c, paths, name: _artifact(c, name, figure.main, scores=c.scores_of(name)),
+    "latent": lambda c, paths, name: _artifact(c, name, latent.main, features=c.features_of(name)),
+    "rollout": _rollout,
+    "claims": lambda c, paths, name: _artifact(
+        c, name, claims.main, scores=c.scores_of(name), recipe=c.claims_recipe(name)
+    ),
+    "report": _report,
+}
 
 
 OTHER = RUN.replace("wecolora", "weco_kd").replace("_k4", "")

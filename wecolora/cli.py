@@ -48,8 +48,8 @@ def status(arguments: argparse.Namespace) -> None:
     from wecolora.campaign import status
 
     campaign = _campaign(arguments)
-    if not os.path.isdir(campaign.root):
-        print(f"There is no {campaign.root} here: nothing has run yet, or it ran in another folder.")
+    if not os.path.isdir(campaign.layout.root):
+        print(f"There is no {campaign.layout.root} here: nothing has run yet, or it ran in another folder.")
     status.show(status.look(campaign), campaign.config.name, Console(**PLAIN))
 
 

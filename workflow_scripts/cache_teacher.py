@@ -18,7 +18,7 @@ def main(*, index, subset, weights, cache, recipe, threads):
         cache,
         images,
         positions[rows],
-        vit.load(wanted.architecture.model_dump(), weights),
+        vit.load(wanted.input.architecture.model_dump(), weights),
         files.sha256(weights),
         wanted,
         device=hardware.device(threads),

@@ -15,14 +15,14 @@ from wecolora.models import vit
 def main(*, weights, about, indexes, card, recipe, threads):
     wanted = CompareRecipe.model_validate_json(recipe)
     hardware.device(threads)
-    architecture = wanted.architecture.model_dump()
+    architecture = wanted.input.architecture.model_dump()
     torch.manual_seed(0)
     models = {"trained": vit.load(architecture, weights), "untrained": vit.build(architecture).eval()}
 
     def through(model):
         def forward(pixels):
             with torch.no_grad():
-                parts = (vit.normalise(part, wanted.mean, wanted.std) for part in pixels.split(500))
+                parts = (vit.normalise(part, wanted.input.mean, wanted.input.std) for part in pixels.split(500))
                 return torch.cat([vit.pooled(model, part) for part in parts])
 
         return forward

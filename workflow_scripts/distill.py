@@ -4,6 +4,7 @@ import time
 
 import torch
 
+from wecolora.config.layout import RESUME
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import DistillRecipe
 from wecolora.core import files, hardware, job, process_group
@@ -21,13 +22,13 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
     wanted = DistillRecipe.model_validate_json(recipe)
     threads = max(1, threads // group.size)
     device = hardware.device(threads)
-    architecture = wanted.architecture.model_dump()
+    architecture = wanted.input.architecture.model_dump()
     teacher, sha256 = vit.load(architecture, weights, head=True), files.sha256(weights)
     method = METHODS[wanted.method]
     # A cache knows its images by their ids, and so does without the index.
     known = read_index(index) if method.reads_labels or not shards else None
     positions, ids, share = read_subset(subset, known)
-    images = prefix_length(share, wanted.alpha)
+    images = prefix_length(share, wanted.student.alpha)
     labels = None
     if method.reads_labels and known:
         labels = torch.tensor(known.single_labels(positions[:images]))
@@ -35,8 +36,10 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
         reader = CacheReader(shards, wanted.cache(), sha256, ids[:images])
         source: Batches = CachedBatches(reader, tokens=not method.online)
     else:
-        settings = (wanted.mean, wanted.std, wanted.corpus_seed, wanted.architecture.img_size, device, threads - 1)
-        source = OnlineBatches(known, positions, None if method.online else teacher, *settings, wanted.batch)
+        seen, seed = wanted.input, wanted.images.corpus_seed
+        settings = (seen.mean, seen.std, seed, seen.architecture.img_size, device, threads - 1)
+        own = None if method.online else teacher
+        source = OnlineBatches(known, positions, own, *settings, wanted.optimisation.batch)
     state = Checkpoint(resume, job.fingerprint(recipe, sha256, files.sha256(index), *ids[:images]))
     with job.stop_deferred() as stopping:
         model, history = distill(
@@ -62,7 +65,7 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
     }
     vit.save_weights(model, student, facts)
     happened = job.provenance(started)
-    happened["images_per_second"] = round(images * wanted.epochs / happened["seconds"], 1)
+    happened["images_per_second"] = round(images * wanted.optimisation.epochs / happened["seconds"], 1)
     job.write_json(circumstances, happened)
     state.remove()
 
@@ -77,7 +80,7 @@ if __name__ == "__main__":
             shards=snakemake.input.shards,
             student=snakemake.output.student,
             circumstances=snakemake.output.circumstances,
-            resume="results/.resume",
+            resume=RESUME,
             recipe=snakemake.params.recipe,
             threads=snakemake.threads,
             group=group,

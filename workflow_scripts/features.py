@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from wecolora.config.layout import RESUME
 from wecolora.config.recipes import FeatureRecipe
 from wecolora.core import files, hardware, job
 from wecolora.core.checkpoint import RowsCheckpoint
@@ -55,7 +56,7 @@ if __name__ == "__main__":
             student=snakemake.input.student,
             indexes=snakemake.input.indexes,
             features=snakemake.output.features,
-            resume="results/.resume",
+            resume=RESUME,
             recipe=snakemake.params.recipe,
             threads=snakemake.threads,
         )

@@ -14,7 +14,7 @@ def main(*, index, weights, recipe, threads):
     wanted = PretrainRecipe.model_validate_json(recipe)
     data = read_index(index)
     rows = data.rows("train")
-    pixels = torch.from_numpy(data.pixels(rows, wanted.architecture.img_size))
+    pixels = torch.from_numpy(data.pixels(rows, wanted.input.architecture.img_size))
     supervised = wanted.training.objective == "supervised"
     labels = torch.tensor(data.single_labels(rows) if supervised else [0] * len(rows))
     model = pretrain(pixels, labels, wanted, job.log.info)

@@ -152,7 +152,8 @@ def online_batches(tiny_teacher, unlabelled_index, distill_recipe):
 
     recipe = distill_recipe()
     positions = range(len(unlabelled_index.ids))[::-1]
-    return Recording(unlabelled_index, positions, tiny_teacher, recipe.mean, recipe.std, recipe.corpus_seed, 16)
+    seen = recipe.input
+    return Recording(unlabelled_index, positions, tiny_teacher, seen.mean, seen.std, recipe.images.corpus_seed, 16)
 
 
 # A small campaign (config, workflow) and labelled images (images, cache, sources)

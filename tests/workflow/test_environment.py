@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.workflow.conftest import REPOSITORY, SMOKE, new_place
 from wecolora.campaign.selection import refuse_unquotable
-from wecolora.config.campaign import parse
+from wecolora.config.reading import parse
 
 # One run and one table: the least that has every stage.
 DIGITS = {**SMOKE["datasets"]["digits"], "train": 60, "test": 30}

@@ -15,11 +15,13 @@ import pytest
 
 from tests.workflow.conftest import REPOSITORY, SMOKE
 from wecolora.campaign.selection import Campaign
+from wecolora.config.runs import RunSpec
 from wecolora.core.files import remove_leftovers
 
 KILLS = 12
 RUN = "wecolora_r2_k4_a20_s0"
 WILDCARDS = SimpleNamespace(teacher="tiny", run=RUN, shard="000")
+SPEC = RunSpec.parse("tiny", RUN)
 
 
 class Named(list):
@@ -36,33 +38,35 @@ def jobs():
     config = copy.deepcopy(SMOKE)
     config["distill"]["epochs"] = 60
     campaign = Campaign(config)
-    w, root = WILDCARDS, campaign.root
-    index, folder = campaign.corpus, f"{root}/runs/tiny/{RUN}"
-    subset, weights, shards = campaign.subset, campaign.weights(w), campaign.shards(w)
+    index, subset, paths = campaign.corpus, campaign.subset, campaign.layout
+    weights, shards = campaign.weights("tiny"), campaign.shards(SPEC)
     probed = campaign.probe_jobs()["all"]
-    features = [f"{folder}/features/{name}.h5" for name in probed]
-    student = {"student": f"{folder}/student.safetensors", "about": f"{folder}/student.json"}
-    happened = f"{folder}/circumstances.json"
+    features = [campaign.features(SPEC, name) for name in probed]
+    student = {"student": campaign.student(SPEC), "about": campaign.about(SPEC)[0]}
+    names = {"teacher": "tiny", "run": RUN, "job": "all"}
     files = {
         "cache_teacher": (
             Named(index=index, subset=subset, weights=weights),
             Named(cache=shards[0]),
-            campaign.cache_recipe(w),
+            campaign.cache_recipe("tiny", 0),
         ),
         "distill": (
             Named(index=index, subset=subset, weights=weights, shards=shards),
-            Named(**student, circumstances=happened),
-            campaign.distill_recipe(w),
+            Named(**student, circumstances=paths.provenance.format(**names)),
+            campaign.distill_recipe(SPEC),
         ),
         "features": (
-            Named(student=student["student"], indexes=[f"{root}/data/{name}/index.parquet" for name in probed]),
+            Named(student=student["student"], indexes=[campaign.index(name) for name in probed]),
             Named(features=features),
-            campaign.feature_recipe(w, probed),
+            campaign.feature_recipe(SPEC, probed),
         ),
         "probe": (
             Named(about=[student["about"]], features=features),
-            Named(scores=[f"{folder}/scores/{name}.json" for name in probed], circumstances=happened),
-            campaign.probe_recipe(w, probed),
+            Named(
+                scores=[campaign.score(SPEC, name) for name in probed],
+                circumstances=paths.probe_provenance.format(**names),
+            ),
+            campaign.probe_recipe(SPEC, probed),
         ),
     }
     return {
@@ -70,7 +74,7 @@ def jobs():
             input=given,
             output=made,
             params=SimpleNamespace(recipe=recipe),
-            wildcards=w,
+            wildcards=WILDCARDS,
             resources={"gpu": 1},
             threads=1,
             log=["logs/job.log"],

@@ -5,12 +5,12 @@ Tables, figures and the pages after them take seconds and are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 from wecolora.campaign.selection import Campaign
+from wecolora.config.kinds import KINDS
 from wecolora.config.methods import METHODS
 from wecolora.config.runs import RunSpec
 
@@ -43,70 +43,91 @@ def there(files: Iterable[str]) -> bool:
 
 
 def jobs(campaign: Campaign) -> list[Job]:
-    """Of the chosen artifacts, each once, in the order of the stages."""
-    scores, features = evaluations(campaign)
-    runs = campaign.trained()
-    trained = [run for run in runs if METHODS[run.method].axes]
-    corpus = campaign.config.corpus.dataset
-    shown = [artifact.datasets[0] for artifact in campaign.config.chosen().values() if artifact.kind == "rollout"]
-    read = [dataset for _, _, together in _together(campaign, features) for dataset in together]
-    images = dict.fromkeys([*[corpus] * bool(trained), *shown, *read])
-    found = [
-        Job("prepare", f"{campaign.logs}/prepare/{name}.log", (campaign.index(name),), None, (name,)) for name in images
+    """Return the jobs that the chosen artifacts need, each once, in the order of the stages."""
+    trained = [run for run in campaign.trained() if METHODS[run.method].axes]
+    return [
+        *_image_jobs(campaign, trained),
+        *_teacher_jobs(campaign, trained),
+        *(Job("distill", _log(campaign, "distill", run), (campaign.student(run),), run) for run in trained),
+        *_evaluation_jobs(campaign),
     ]
+
+
+def _image_jobs(campaign: Campaign, trained: list[RunSpec]) -> Iterator[Job]:
+    """Yield the jobs that index the data sets, and the one that orders the corpus."""
+    corpus = campaign.config.corpus.dataset
+    shown = [
+        artifact.datasets[0]
+        for artifact in campaign.config.chosen().values()
+        if KINDS[artifact.kind].takes == "weights" and artifact.datasets
+    ]
+    read = [dataset for _, _, together in _together(campaign, evaluations(campaign)[1]) for dataset in together]
+    for name in dict.fromkeys([*[corpus] * bool(trained), *shown, *read]):
+        log = campaign.layout.log("prepare").format(dataset=name)
+        yield Job("prepare", log, (campaign.index(name),), None, (name,))
     if trained:
-        found.append(Job("subset", f"{campaign.logs}/subset/{corpus}.log", (campaign.subset,)))
-    for teacher in dict.fromkeys(run.teacher for run in runs):
+        yield Job("subset", campaign.layout.log("subset").format(dataset=corpus), (campaign.subset,))
+
+
+def _teacher_jobs(campaign: Campaign, trained: list[RunSpec]) -> Iterator[Job]:
+    """Yield the jobs that fetch the teachers, and those that record what students learn from."""
+    for teacher in dict.fromkeys(run.teacher for run in campaign.trained()):
         if campaign.config.teachers[teacher].timm is not None:
-            weights = campaign.weights(SimpleNamespace(teacher=teacher))
-            found.append(
-                Job("fetch_teacher", f"{campaign.logs}/fetch_teacher/{teacher}.log", (weights,), teacher=teacher)
-            )
+            log = campaign.layout.log("fetch_teacher").format(teacher=teacher)
+            yield Job("fetch_teacher", log, (campaign.weights(teacher),), teacher=teacher)
     served: dict[tuple[str, str], list[str]] = {}
     for run in trained:
-        for shard in campaign.shards(_wildcards(run)):
-            served.setdefault((run.teacher, shard), []).append(campaign.student(_wildcards(run)))
+        for shard in campaign.shards(run):
+            served.setdefault((run.teacher, shard), []).append(campaign.student(run))
     for (teacher, shard), students in served.items():
-        log = f"{campaign.logs}/cache_teacher/{teacher}_{Path(shard).stem}.log"
-        found.append(Job("cache_teacher", log, (shard,), teacher=teacher, serves=tuple(students)))
-    for run in trained:
-        log = f"{campaign.logs}/distill/{run.teacher}/{run.slug()}.log"
-        found.append(Job("distill", log, (campaign.student(_wildcards(run)),), run))
+        log = campaign.layout.log("cache_teacher").format(teacher=teacher, shard=Path(shard).stem)
+        yield Job("cache_teacher", log, (shard,), teacher=teacher, serves=tuple(students))
+
+
+def _evaluation_jobs(campaign: Campaign) -> Iterator[Job]:
+    """Yield the jobs that extract features, and then those that probe them."""
+    scores, features = evaluations(campaign)
     probed = {(run, name) for run, name, _ in _together(campaign, scores)}
-    for rule, wanted, path in (("features", features, campaign.features), ("probe", scores, campaign.score)):
-        for run, name, datasets in _together(campaign, wanted):
-            log = f"{campaign.logs}/{rule}/{run.teacher}/{run.slug()}/{name}.log"
-            files = tuple(path(run, dataset) for dataset in datasets)
-            serves: tuple[str, ...] = ()
-            if rule == "features" and (run, name) in probed:
-                serves = tuple(campaign.score(run, dataset) for dataset in datasets)
-            found.append(Job(rule, log, files, run, datasets, serves=serves))
-    return found
+    for run, name, datasets in _together(campaign, features):
+        scored = datasets if (run, name) in probed else ()
+        yield Job(
+            "features",
+            _log(campaign, "features", run, name),
+            tuple(campaign.features(run, dataset) for dataset in datasets),
+            run,
+            datasets,
+            serves=tuple(campaign.score(run, dataset) for dataset in scored),
+        )
+    for run, name, datasets in _together(campaign, scores):
+        files = tuple(campaign.score(run, dataset) for dataset in datasets)
+        yield Job("probe", _log(campaign, "probe", run, name), files, run, datasets)
 
 
 def evaluations(campaign: Campaign) -> tuple[list[Evaluation], list[Evaluation]]:
-    """The (run, data set) pairs that the chosen artifacts need a score of, and those that they need features of."""
+    """Return the (run, data set) pairs that the chosen artifacts need a score of, and those that they need features
+    of."""
     config = campaign.config
     scores: dict[Evaluation, None] = {}
     drawn: dict[Evaluation, None] = {}
     for name in config.chosen():
-        for artifact in config.scored() if config.artifacts[name].kind == "claims" else [name]:
+        of_all = KINDS[config.artifacts[name].kind].runs == "of_the_scored"
+        for artifact in config.scored() if of_all else [name]:
             entry = config.artifacts[artifact]
-            if entry.kind in ("table", "figure"):
-                pairs = ((run, dataset) for run in config.runs_of(artifact) for dataset in entry.datasets)
-                scores.update(dict.fromkeys(pairs))
-            elif entry.kind == "latent":
-                drawn.update(dict.fromkeys((run, entry.datasets[0]) for run in campaign.drawn_runs(artifact)))
+            pairs = dict.fromkeys((run, dataset) for run in config.runs_of(artifact) for dataset in entry.datasets)
+            if KINDS[entry.kind].takes == "scores":
+                scores.update(pairs)
+            elif KINDS[entry.kind].takes == "features":
+                drawn.update(pairs)
     return list(scores), list({**scores, **drawn})
 
 
 def _together(campaign: Campaign, wanted: list[Evaluation]) -> list[tuple[RunSpec, str, tuple[str, ...]]]:
-    """(run, name of the job, all data sets that it takes on) of the jobs that give these."""
+    """Return (run, name of the job, all data sets that it takes on) of the jobs that give these."""
     together = campaign.probe_jobs()
     names = {dataset: name for name, datasets in together.items() for dataset in datasets}
     pairs = dict.fromkeys((run, names[dataset]) for run, dataset in wanted)
     return [(run, name, tuple(together[name])) for run, name in pairs]
 
 
-def _wildcards(run: RunSpec) -> SimpleNamespace:
-    return SimpleNamespace(teacher=run.teacher, run=run.slug())
+def _log(campaign: Campaign, rule: str, run: RunSpec, job: str = "") -> str:
+    return campaign.layout.log(rule).format(teacher=run.teacher, run=run.slug(), job=job)

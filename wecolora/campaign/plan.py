@@ -20,8 +20,9 @@ from rich.table import Table
 
 from wecolora.campaign.jobs import Job, jobs, there
 from wecolora.campaign.selection import Campaign
+from wecolora.config.kinds import KINDS
 from wecolora.config.methods import METHODS
-from wecolora.config.recipes import StudentShape
+from wecolora.config.recipes import StudentShape, assumed_classes
 from wecolora.config.runs import RunSpec
 from wecolora.config.teachers import Architecture
 from wecolora.data.images import read_columns
@@ -99,7 +100,7 @@ def make_plan(campaign: Campaign) -> Plan:
             sum((taken for job, taken in of_rule if every or not job.done), Cost()) for every in (True, False)
         )
         stages.append(Stage(rule, len(of_rule), sum(job.done for job, _ in of_rule), whole, left))
-    artifacts = [name for name, artifact in config.chosen().items() if artifact.kind != "students"]
+    artifacts = [name for name, artifact in config.chosen().items() if KINDS[artifact.kind].files]
     drawn = [campaign.files_of(name) for name in artifacts]
     drawn += [[path] for path in campaign.targets() if path not in campaign.artifact_files()]
     stages.append(Stage("tables, figures", len(drawn), sum(map(there, drawn))))
@@ -193,7 +194,7 @@ def _counted(campaign: Campaign, run: RunSpec) -> dict[str, int]:
     return _counts(
         campaign.config.teachers[run.teacher].architecture,
         StudentShape(method=run.method, r=run.r, k=run.k),
-        campaign.head_classes(run.teacher),
+        assumed_classes(campaign.config, run.teacher),
         campaign.config.distill.batch,
     )
 

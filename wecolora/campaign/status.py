@@ -72,13 +72,10 @@ def look(campaign: Campaign) -> Status:
             of_run[one.job.run].append(one)
     counts, drawn = {}, {}
     for name, artifact in campaign.config.chosen().items():
-        runs = campaign.config.runs_of(name)
-        if artifact.kind in ("latent", "rollout"):
-            runs = campaign.drawn_runs(name)
-        elif artifact.kind == "computation":
-            runs = []  # it takes shapes
         wanted = set(artifact.datasets)
-        states = [_of_run([one for one in of_run[run] if _concerns(one.job, wanted)]) for run in runs]
+        states = [
+            _of_run([one for one in of_run[run] if _concerns(one.job, wanted)]) for run in campaign.trained_for(name)
+        ]
         counts[name] = tuple(states.count(state) for state in ("done", "running", "failed", "waiting"))
         drawn[name] = there(campaign.files_of(name))
     return Status(counts, drawn, seen)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from wecolora.config.kinds import KINDS, KindName
 from wecolora.config.methods import LossPoint
 from wecolora.config.values import Alpha, Name, Positive, Strict
 
@@ -26,25 +27,10 @@ class Runs(Strict):
     )
 
 
-Kind = Literal["table", "figure", "latent", "rollout", "computation", "claims", "students"]
-
-
-# Which of these keys an artifact of a kind needs; the others are refused.
-KEYS: dict[str, set[str]] = {
-    "table": {"runs", "datasets", "rows"},
-    "figure": {"runs", "datasets", "x"},
-    "latent": {"runs", "datasets"},
-    "rollout": {"runs", "datasets", "images"},
-    "computation": {"runs"},
-    "claims": set(),
-    "students": {"runs"},
-}
-
-
 class Artifact(Strict):
     """A table or a figure of the paper."""
 
-    kind: Kind = Field(
+    kind: KindName = Field(
         description="table: CSV, Markdown and LaTeX. figure: scores over `x`, as CSV, PNG and PDF. latent: t-SNE of "
         "the runs' features of a data set's test images. rollout: their attention on some of these images. "
         "computation: counts and times of the runs' models; nothing is trained for it. claims: what the paper says in "
@@ -72,26 +58,24 @@ class Artifact(Strict):
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Artifact:
-        needed = KEYS[self.kind]
+        kind = KINDS[self.kind]
         for key in ("runs", "datasets", "rows", "x", "images"):
-            if key in needed and not getattr(self, key):
+            if key in kind.needs and not getattr(self, key):
                 raise ValueError(f"an artifact of kind {self.kind} needs `{key}`")
-            if key not in needed and getattr(self, key):
+            if key not in kind.needs and getattr(self, key):
                 raise ValueError(f"an artifact of kind {self.kind} has no `{key}`")
-        if self.kind in ("figure", "latent", "rollout") and len(self.datasets) != 1:
+        if kind.one_dataset and len(self.datasets) != 1:
             raise ValueError(f"an artifact of kind {self.kind} needs exactly one name in `datasets`")
-        if self.paper_table and self.kind != "table":
+        if self.paper_table and "paper_table" not in kind.may_have:
             raise ValueError(f"an artifact of kind {self.kind} has no `paper_table`")
         return self
 
-    def shown(self) -> set[str]:
-        """The axes that tell its cells, or its points, apart."""
-        if self.kind == "students":
-            return {"teacher", "method", "r", "k", "alpha", "loss_point"}
-        if self.kind == "computation":
-            return {"teacher", "method", "r", "k"}
-        if self.kind in ("latent", "rollout"):
-            return {"method"}
+    def cells(self) -> set[str]:
+        """Return the axes that tell its cells, or its points, apart."""
+        of_kind = KINDS[self.kind].cells
+        if of_kind is not None:
+            return set(of_kind)
         if self.x:
             return {self.x, "r", "method"}
-        return {"method" if row == "components" else row for row in self.rows}  # a venue is no method's alone
+        # Two methods may have the same venue, which therefore tells none apart.
+        return {"method" if row == "components" else row for row in self.rows}

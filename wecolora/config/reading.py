@@ -1,4 +1,4 @@
-"""Config files and `--config` values, read without loss. No torch."""
+"""Config files and `--config` values: read without loss, and checked. No torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
+from wecolora.config.campaign import Config
+from wecolora.config.checks import first_fault
 from wecolora.core.errors import BadInput
 
 WORDS = {"true": True, "false": False, "null": None}
@@ -87,3 +90,53 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise BadInput(f"{path}: holds no keys; see config.yaml for a config file.")
     return values
+
+
+def parse(values: Mapping[str, Any]) -> Config:
+    """Check a loaded config file; BadInput lists each wrong key with its value and what is allowed, one a line."""
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        found: dict[str, list[str]] = {}
+        for problem in error.errors():
+            # Brackets mark pydantic's own names, such as list[int] for a branch of a union.
+            key = ".".join(str(part) for part in _without_source(problem["loc"]) if "[" not in str(part))
+            message = re.sub(r" or instance of \w+", "", problem["msg"].removeprefix("Value error, "))
+            if problem["type"] == "source":
+                entry = problem["input"]
+                found_source = entry.get("source") if isinstance(entry, dict) else entry
+                key, message = f"{key}.source", f"{message}, not {found_source!r}"
+            elif problem["type"] == "extra_forbidden":
+                message = f"unknown key{_suggest(problem['loc'])}"
+            elif not isinstance(problem["input"], dict):
+                message = f"{message}, not {problem['input']!r}"
+            found.setdefault(key, []).append(message)
+        lines = [f"{key}: {'; or: '.join(messages)}." for key, messages in found.items()]
+        raise BadInput("config: " + "\n        ".join(line.removeprefix(": ") for line in lines)) from None
+    if fault := first_fault(config):
+        raise BadInput(f"config: {fault}.") from None
+    return config
+
+
+def _without_source(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Where a key stands in the file: pydantic also names a data set's source."""
+    return (*location[:2], *location[3:]) if location[:1] == ("datasets",) else location
+
+
+def _suggest(location: tuple[int | str, ...]) -> str:
+    """Name the allowed keys beside an unknown one, found by walking the schema."""
+    schema = Config.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in location[:-1]:
+        node = _resolve(node, schema)
+        named = next(iter(node.get("patternProperties", {}).values()), None)  # dict[Name, ...]
+        sources = [_resolve(choice, schema) for choice in node.get("oneOf", [])]
+        source = next((entry for entry in sources if entry["properties"]["source"]["const"] == part), None)
+        node = source or node.get("properties", {}).get(part) or named or node.get("items") or {}
+    allowed = list(_resolve(node, schema).get("properties", {}))
+    return f"; allowed here are {', '.join(allowed)}" if allowed else ""
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    reference = node.get("$ref") or next((n["$ref"] for n in node.get("anyOf", []) if "$ref" in n), None)
+    return schema["$defs"][reference.rsplit("/", 1)[1]] if reference else node

@@ -1,110 +1,82 @@
 """Recipes: everything that decides a stage's result, as plain values. No torch: the Snakefile builds them.
 
-A recipe travels to its job as canonical JSON, so that Snakemake reruns the job when, and only when, it changes.
+A recipe travels to its job as canonical JSON, so that Snakemake reruns the job when, and only when, it changes. Each is
+built by its own ``of``, from the config, the stages' revisions and what names the job.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from wecolora.config.artifacts import Artifact
+from wecolora.config.campaign import Config
 from wecolora.config.datasets import Dataset
-from wecolora.config.methods import LossPoint
-from wecolora.config.teachers import Architecture
-from wecolora.config.training import Pretraining, ProbeSettings
-from wecolora.config.values import PaperDataset, PaperTeacher, Positive, Strict, Triple
+from wecolora.config.kinds import KINDS, KindName
+from wecolora.config.layout import Layout
+from wecolora.config.methods import METHODS, LossPoint
+from wecolora.config.runs import RunSpec
+from wecolora.config.teachers import Architecture, head_classes
+from wecolora.config.training import Optimisation, Pretraining, ProbeSettings
+from wecolora.config.values import PAPER_NAMES, PaperDataset, PaperTeacher, Part, Positive, Recipe, Strict, Triple
+from wecolora.core.folders import file_state, folder_state
+
+Revisions = Mapping[str, int]  # of the stages, by name
 
 
-class FetchRecipe(Strict):
-    """Of a teacher of timm's: the model with its tag, and the shape in which it is used."""
-
-    timm: str
-    architecture: Architecture
-    revision: int
+# What several recipes share
 
 
-class PretrainRecipe(Strict):
-    """A demo teacher's training."""
+class TeacherInput(Part):
+    """A teacher's shape, and what the pixels that it sees are normalised with."""
 
-    teacher: str
-    architecture: Architecture
-    mean: Triple
-    std: Triple
-    training: Pretraining
-    data: Dataset
-    revision: int
-
-
-class SubsetRecipe(Strict):
-    """How the corpus is ordered."""
-
-    seed: int
-    strategy: Literal["balanced", "uniform"]
-    revision: int
-
-
-class CacheRecipe(Strict):
-    """What a shard of a teacher's cache holds: the images whose smallest alpha lies in (low, high] percent."""
-
-    teacher: str
-    corpus: str
     architecture: Architecture
     mean: Triple
     std: Triple
-    seed: int
-    views: int
-    low: float
-    high: float
-    revision: int
 
-    def of_all_shards(self) -> dict[str, Any]:
-        """What every shard of one cache, and every run that reads it, must agree on."""
-        return self.model_dump(mode="json", exclude={"low", "high"})
+    @classmethod
+    def of(cls, config: Config, teacher: str) -> TeacherInput:
+        """Return that of a teacher, and of its students, in this campaign."""
+        mean, std = config.pixel_statistics(teacher)
+        return cls(architecture=config.teachers[teacher].architecture, mean=mean, std=std)
+
+    @classmethod
+    def own(cls, config: Config, teacher: str) -> TeacherInput:
+        """Return that of a demo teacher while it is made, whatever normalisation the campaign has."""
+        entry = config.teachers[teacher]
+        return cls(architecture=entry.architecture, mean=entry.mean, std=entry.std)
 
 
-class DistillRecipe(Strict):
-    """One run."""
+class CorpusViews(Part):
+    """The images that students are distilled on, and their recorded views."""
 
-    method: str
-    teacher: str
-    architecture: Architecture
-    mean: Triple
-    std: Triple
     corpus: str
     corpus_seed: int
     views: int
-    cache_revision: int
+
+    @classmethod
+    def of(cls, config: Config) -> CorpusViews:
+        """Return those of a campaign."""
+        corpus = config.corpus
+        return cls(corpus=corpus.dataset, corpus_seed=corpus.seed, views=corpus.views)
+
+
+class Student(Part):
+    """Which student of its teacher and method a run makes: the axes of the run."""
+
     r: int
     k: int | None
     alpha: float
     seed: int
-    epochs: int
-    warmup_epochs: float
-    batch: int
-    accumulate: int
-    leftover: Literal["use", "drop"]
-    lr: float
-    weight_decay: float
-    layers: Literal["paper", "authors_code"] | list[int]
-    loss_point: LossPoint | None  # None: the method's loss compares no tokens
-    online: bool
-    revision: int
 
-    def cache(self) -> dict[str, Any]:
-        """What the cache that this run reads must say of itself (CacheRecipe.of_all_shards)."""
-        return CacheRecipe(
-            teacher=self.teacher,
-            corpus=self.corpus,
-            architecture=self.architecture,
-            mean=self.mean,
-            std=self.std,
-            seed=self.corpus_seed,
-            views=self.views,
-            low=0,
-            high=0,
-            revision=self.cache_revision,
-        ).of_all_shards()
+    @classmethod
+    def of(cls, run: RunSpec) -> Student:
+        """Return that of a run, which must distil one."""
+        assert run.alpha is not None and run.seed is not None
+        return cls(r=run.r, k=run.k, alpha=run.alpha, seed=run.seed)
 
 
 class Statistics(Strict):
@@ -114,12 +86,120 @@ class Statistics(Strict):
     std: Triple
 
 
-class FeatureRecipe(Strict):
-    """Feature extraction of one run or teacher, from some data sets."""
+# Images
 
-    architecture: Architecture
-    statistics: dict[str, Statistics]
+
+class PrepareRecipe(Recipe):
+    """A data set's index."""
+
+    name: str
+    data: Dataset
+    folder: str  # folders.folder_state, so that a changed folder is indexed again
+    probed: bool  # and so needs labels and test images
     revision: int
+
+    @classmethod
+    def of(cls, config: Config, revisions: Revisions, dataset: str) -> PrepareRecipe:
+        """Return that of a data set, with the state of its folder as it is now."""
+        data = config.datasets[dataset].of_images()
+        folder = ""
+        if data.source != "bundled":
+            # The index names the real folder: a link that leads elsewhere, or a project that was moved, needs another.
+            folder = f"{Path(data.root).resolve()} {folder_state(data.root, OFFICIAL.get(data.source))}"
+        if data.source == "table":
+            folder += " " + file_state(Path(data.root) / data.table)
+        probed = any(dataset in artifact.datasets for artifact in config.artifacts.values())
+        return cls(name=dataset, data=data, folder=folder, probed=probed, revision=revisions["prepare"])
+
+
+# How deep the folders of an official data set are looked at for changes (folders.folder_state): to its class folders,
+# and not into them, since every parse of the Snakefile looks.
+OFFICIAL = {"imagenet": 2, "cifar100": 2, "chestxray14": 2, "inat2019": 3, "resisc45": 2}
+
+
+class SubsetRecipe(Recipe):
+    """How the corpus is ordered."""
+
+    seed: int
+    strategy: Literal["balanced", "uniform"]
+    revision: int
+
+    @classmethod
+    def of(cls, config: Config, revisions: Revisions) -> SubsetRecipe:
+        """Return that of the campaign's corpus."""
+        return cls(seed=config.corpus.seed, strategy=config.corpus.strategy, revision=revisions["subset"])
+
+
+# Teachers
+
+
+class FetchRecipe(Recipe):
+    """A teacher of timm's: the model with its tag, and the shape in which it is used."""
+
+    timm: str
+    architecture: Architecture
+    revision: int
+
+    @classmethod
+    def of(cls, config: Config, revisions: Revisions, teacher: str) -> FetchRecipe:
+        """Return that of a teacher that timm names."""
+        entry = config.teachers[teacher]
+        assert entry.timm is not None
+        return cls(timm=entry.timm, architecture=entry.architecture, revision=revisions["fetch_teacher"])
+
+
+class PretrainRecipe(Recipe):
+    """A demo teacher's training."""
+
+    teacher: str
+    input: TeacherInput
+    training: Pretraining
+    data: Dataset
+    revision: int
+
+    @classmethod
+    def of(cls, config: Config, revisions: Revisions, teacher: str) -> PretrainRecipe:
+        """Return that of a demo teacher."""
+        training = config.pretraining[teacher]
+        return cls(
+            teacher=teacher,
+            input=TeacherInput.own(config, teacher),
+            training=training,
+            data=config.datasets[training.dataset].of_images(),
+            revision=revisions["pretrain_teacher"],
+        )
+
+
+class CacheRecipe(Recipe):
+    """What a shard of a teacher's cache holds: the images whose smallest alpha lies in (low, high] percent."""
+
+    teacher: str
+    corpus: str
+    input: TeacherInput
+    seed: int  # the corpus's
+    views: int
+    low: float
+    high: float
+    revision: int
+
+    @classmethod
+    def of(cls, config: Config, revisions: Revisions, teacher: str, shard: int) -> CacheRecipe:
+        """Return that of the shard of that number, from 0."""
+        corpus = config.corpus
+        return cls(
+            teacher=teacher,
+            corpus=corpus.dataset,
+            input=TeacherInput.of(config, teacher),
+            seed=corpus.seed,
+            views=corpus.views,
+            low=shard * corpus.shard_percent,
+            high=min(100.0, (shard + 1) * corpus.shard_percent),
+            revision=revisions["cache_teacher"],
+        )
+
+    def of_all_shards(self) -> dict[str, Any]:
+        """Return what every shard of one cache, and every run that reads it, must agree on."""
+        return self.model_dump(mode="json", exclude={"low", "high"})
 
 
 class ProbeRecipe(ProbeSettings):
@@ -128,31 +208,115 @@ class ProbeRecipe(ProbeSettings):
     seed: int = 0
 
 
-class ProbeJob(Strict):
+class ProbeJob(Recipe):
     """The probes of one job: a recipe a data set."""
 
     recipes: dict[str, ProbeRecipe]
     revision: int
 
+    @classmethod
+    def of(cls, config: Config, revisions: Revisions, datasets: Sequence[str], seed: int | None = None) -> ProbeJob:
+        """Return that of the probes on these data sets; a teacher, which has no seed, is probed with 0."""
+        settings = {name: config.probe_for(name).model_dump() for name in datasets}
+        recipes = {name: ProbeRecipe(**values, seed=seed or 0) for name, values in settings.items()}
+        return cls(recipes=recipes, revision=revisions["probe"])
 
-class CompareRecipe(Strict):
+
+class CompareRecipe(Recipe):
     """A demo teacher beside an untrained model of its shape and raw pixels."""
 
-    architecture: Architecture
-    mean: Triple
-    std: Triple
+    input: TeacherInput
     probes: ProbeJob
     revision: int
 
+    @classmethod
+    def of(cls, config: Config, revisions: Revisions, teacher: str) -> CompareRecipe:
+        """Return that of a demo teacher, on the data sets that no demo teacher is trained on."""
+        return cls(
+            input=TeacherInput.own(config, teacher),
+            probes=ProbeJob.of(config, revisions, config.compared()),
+            revision=revisions["compare_teacher"],
+        )
 
-class PrepareRecipe(Strict):
-    """A data set's index."""
 
-    name: str
-    data: Dataset
-    folder: str  # files.folder_state, so that a changed folder is indexed again
-    probed: bool  # and so needs labels and test images
+# Students
+
+
+class DistillRecipe(Recipe):
+    """One run."""
+
+    method: str
+    teacher: str
+    input: TeacherInput
+    images: CorpusViews
+    cache_revision: int
+    student: Student
+    optimisation: Optimisation
+    lr: float
+    weight_decay: float
+    layers: Literal["paper", "authors_code"] | list[int]
+    loss_point: LossPoint | None  # None: the method's loss compares no tokens
+    online: bool
     revision: int
+
+    @classmethod
+    def of(cls, config: Config, revisions: Revisions, run: RunSpec) -> DistillRecipe:
+        """Return that of a run, with its learning rate and its loss point resolved."""
+        method, settings = METHODS[run.method], config.distill
+        scale = settings.batch * settings.accumulate / 256 if settings.lr_scaling == "linear_256" else 1.0
+        point = run.loss_point or config.loss_point(run.method)
+        return cls(
+            method=run.method,
+            teacher=run.teacher,
+            input=TeacherInput.of(config, run.teacher),
+            images=CorpusViews.of(config),
+            cache_revision=revisions["cache_teacher"],
+            student=Student.of(run),
+            optimisation=Optimisation(**settings.model_dump(include=set(Optimisation.model_fields))),
+            lr=settings.lr_of[run.method] if run.method in settings.lr_of else settings.lr[run.r] * scale,
+            weight_decay=settings.weight_decay,
+            layers=settings.layers,
+            loss_point=point if method.compares_tokens else None,
+            # By choice, or because a cache holds the last block alone.
+            online=settings.teacher == "online" or method.online,
+            revision=revisions["distill"],
+        )
+
+    def cache(self) -> dict[str, Any]:
+        """Return what the cache that this run reads must say of itself (CacheRecipe.of_all_shards)."""
+        return CacheRecipe(
+            teacher=self.teacher,
+            corpus=self.images.corpus,
+            input=self.input,
+            seed=self.images.corpus_seed,
+            views=self.images.views,
+            low=0,
+            high=0,
+            revision=self.cache_revision,
+        ).of_all_shards()
+
+
+class FeatureRecipe(Recipe):
+    """Feature extraction of one run or teacher, from some data sets."""
+
+    architecture: Architecture
+    statistics: dict[str, Statistics]
+    revision: int
+
+    @classmethod
+    def of(cls, config: Config, revision: int, teacher: str, datasets: Sequence[str]) -> FeatureRecipe:
+        """Return that of these data sets, each with statistics of its own, where it has any, and else with its
+        teacher's."""
+        teachers_own = config.pixel_statistics(teacher)
+        statistics = {}
+        for name in datasets:
+            entry = config.datasets[name]
+            mean, std = teachers_own if entry.mean is None or entry.std is None else (entry.mean, entry.std)
+            statistics[name] = Statistics(mean=mean, std=std)
+        return cls(architecture=config.teachers[teacher].architecture, statistics=statistics, revision=revision)
+
+
+# Artifacts
 
 
 class StudentShape(Strict):
@@ -163,7 +327,7 @@ class StudentShape(Strict):
     k: int | None = None
 
 
-class ComputationRecipe(Strict):
+class ComputationRecipe(Recipe):
     """A computation study."""
 
     title: str
@@ -176,8 +340,31 @@ class ComputationRecipe(Strict):
     views: int
     revision: int
 
+    @classmethod
+    def of(cls, config: Config, revisions: Revisions, artifact: str) -> ComputationRecipe:
+        """Return that of a study: shapes alone."""
+        entry, teachers = config.artifacts[artifact], _teachers(config, artifact)
+        shapes = [StudentShape(method=run.method, r=run.r, k=run.k) for run in config.runs_of(artifact)]
+        return cls(
+            title=entry.title,
+            caption=entry.caption,
+            teachers={name: teacher.architecture for name, teacher in teachers.items()},
+            labels={name: teacher.label for name, teacher in teachers.items()},
+            classes={name: assumed_classes(config, name) for name in teachers},
+            students=list(dict.fromkeys(shapes)),
+            batch=config.distill.batch,
+            views=config.corpus.views,
+            revision=revisions["computation"],
+        )
 
-class ArtifactRecipe(Strict):
+
+def assumed_classes(config: Config, teacher: str) -> int:
+    """Return the classes of a teacher's head; while its weights cannot say yet, ImageNet's."""
+    known = head_classes(config.teachers[teacher])
+    return 1000 if known is None else known
+
+
+class ArtifactRecipe(Recipe):
     """How a table or figure is drawn: its entry in the config, and the labels that it prints."""
 
     name: str
@@ -197,26 +384,34 @@ class ArtifactRecipe(Strict):
     images: int = 0  # how many a rollout shows
     revision: int
 
+    @classmethod
+    def of(cls, config: Config, revisions: Revisions, artifact: str) -> ArtifactRecipe:
+        """Return that of an artifact: its own entry and what it prints, nothing else."""
+        entry, teachers = config.artifacts[artifact], _teachers(config, artifact)
+        assert entry.runs is not None
+        datasets = {name: config.datasets[name] for name in entry.datasets}
+        # A student distilled on other images than the paper's is not the paper's.
+        on_papers_corpus = config.datasets[config.corpus.dataset].paper == "imagenet1k"
+        return cls(
+            name=artifact,
+            title=entry.title,
+            caption=entry.caption,
+            rows=list(entry.rows),
+            x=entry.x,
+            datasets={name: dataset.label for name, dataset in datasets.items()},
+            teachers={name: teacher.label for name, teacher in teachers.items()},
+            methods=list(dict.fromkeys(entry.runs.method)),
+            paper_teachers=_roles(teachers),
+            paper_datasets=_roles(datasets),
+            exact_teachers=[name for name, teacher in teachers.items() if teacher.paper and on_papers_corpus],
+            exact_datasets=[name for name, dataset in datasets.items() if dataset.paper],
+            paper_table=entry.paper_table,
+            images=entry.images or 0,
+            revision=revisions[entry.kind],
+        )
 
-class ReportArtifact(Strict):
-    """A finished artifact: its files, in the order of workflow.FILES, and how a table's rows are labelled."""
 
-    kind: Literal["table", "figure", "latent", "rollout", "computation", "claims"]
-    title: str
-    caption: str
-    files: list[str]
-    recipe: ArtifactRecipe | None
-
-
-class ReportRecipe(Strict):
-    """The page that shows a campaign."""
-
-    title: str
-    artifacts: dict[str, ReportArtifact]
-    revision: int
-
-
-class ClaimsRecipe(Strict):
+class ClaimsRecipe(Recipe):
     """Which teacher and data set of a campaign stands for which of the paper's, and the width of its teachers; for each
     of the paper's tables, the methods of the campaign's own."""
 
@@ -228,11 +423,91 @@ class ClaimsRecipe(Strict):
     methods: dict[int, list[str]] = Field(default={})
     revision: int
 
+    @classmethod
+    def of(cls, config: Config, revisions: Revisions, artifact: str) -> ClaimsRecipe:
+        """Return that of the verdicts of a campaign."""
+        teachers = _roles(config.teachers)
+        return cls(
+            title=config.artifacts[artifact].title,
+            caption=caption(config, artifact),
+            teachers=teachers,
+            datasets=_roles(config.datasets),
+            widths={name: config.teachers[name].architecture.embed_dim for name in teachers},
+            methods={
+                entry.paper_table: entry.runs.method
+                for entry in config.artifacts.values()
+                if entry.paper_table and entry.runs
+            },
+            revision=revisions["claims"],
+        )
+
     @model_validator(mode="after")
-    def _one_each(self) -> ClaimsRecipe:
+    def _one_each(self) -> Self:
         for part in (self.teachers, self.datasets):
             if len(set(part.values())) < len(part):
                 raise ValueError(f"two stand for the same of the paper's: {part}")
         if missing := self.teachers.keys() - self.widths.keys():
             raise ValueError(f"widths: none for {', '.join(sorted(missing))}")
         return self
+
+
+class ReportArtifact(Strict):
+    """A finished artifact: its files, in the order of its kind's entry, and how a table's rows are labelled."""
+
+    kind: KindName
+    title: str
+    caption: str
+    files: list[str]
+    recipe: ArtifactRecipe | None
+
+
+class ReportRecipe(Recipe):
+    """The page that shows a campaign."""
+
+    title: str
+    artifacts: dict[str, ReportArtifact]
+    revision: int
+
+    @classmethod
+    def of(cls, config: Config, revisions: Revisions) -> ReportRecipe:
+        """Return that of the chosen artifacts."""
+        artifacts = {}
+        for name, entry in config.chosen().items():
+            kind, files = KINDS[entry.kind], Layout(config.name).artifact(entry.kind)
+            if kind.shown_as == "nothing":
+                continue
+            artifacts[name] = ReportArtifact(
+                kind=entry.kind,
+                title=entry.title,
+                caption=caption(config, name),
+                files=[pattern.format(artifact=name) for pattern in files.values()],
+                recipe=ArtifactRecipe.of(config, revisions, name) if kind.shown_as == "cells" else None,
+            )
+        return cls(title=config.title, artifacts=artifacts, revision=revisions["report"])
+
+
+def caption(config: Config, artifact: str) -> str:
+    """Return an artifact's caption; that of verdicts on what only stands for the paper's says so."""
+    entry: Artifact = config.artifacts[artifact]
+    if KINDS[entry.kind].shown_as != "verdicts":
+        return entry.caption
+    entries: list[Any] = [*config.teachers.values(), *config.datasets.values()]
+    stand_ins = [f"{one.label} for {PAPER_NAMES[one.stands_for]}" for one in entries if one.stands_for]
+    if not stand_ins:
+        return entry.caption
+    return (
+        f"{entry.caption} Here {'; '.join(stand_ins)} stand in for the paper's own: what holds or fails here "
+        "says nothing about the paper, and a difference in points means less than its sign."
+    )
+
+
+def _teachers(config: Config, artifact: str) -> dict[str, Any]:
+    """Return the teachers that an artifact names."""
+    runs = config.artifacts[artifact].runs
+    assert runs is not None
+    return {name: config.teachers[name] for name in runs.teacher}
+
+
+def _roles(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which teacher or data set of the paper's each of these is, or stands for."""
+    return {name: entry.paper or entry.stands_for for name, entry in entries.items() if entry.paper or entry.stands_for}

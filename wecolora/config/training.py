@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from wecolora.config.methods import LossPoint
-from wecolora.config.values import Name, Positive, Strict
+from wecolora.config.values import Name, Part, Positive, Strict
 
 
 class Pretraining(Strict):
@@ -27,8 +27,9 @@ class Pretraining(Strict):
     seed: int = Field(default=0, description="Of initialisation, order, augmentation and masks.")
 
 
-class Optimisation(Strict):
-    """Distillation (section 4.2)."""
+class Optimisation(Part):
+    """How long a student trains, and in which portions (section 4.2). A new key of `distill` that every run takes as it
+    is needs a field here, and its use in wecolora/training, alone."""
 
     epochs: Positive = Field(default=10, description="Passes over the subset.")
     warmup_epochs: float = Field(default=2, ge=0, description="Epochs of linear warm-up, part of `epochs`.")
@@ -39,6 +40,11 @@ class Optimisation(Strict):
         description="Micro-batches left at the end of an epoch: `use` updates with their mean gradient; `drop` "
         "discards them, as the authors' code does.",
     )
+
+
+class DistillSettings(Optimisation):
+    """How students are trained (section 4.2): what every run takes as it is, and what each run resolves."""
+
     lr: dict[int, Annotated[float, Field(gt=0)]] = Field(
         default={2: 1e-3, 3: 1e-4}, description="Learning rate for each reduction ratio r (section 4.2)."
     )

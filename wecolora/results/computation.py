@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wecolora.config.methods import METHODS
-from wecolora.config.recipes import ComputationRecipe, DistillRecipe, StudentShape
+from wecolora.config.recipes import ComputationRecipe, DistillRecipe, Student, StudentShape, TeacherInput
 from wecolora.config.teachers import Architecture
 from wecolora.core.files import atomic_write, write_text
 from wecolora.models.vit import build, pooled
@@ -41,9 +41,14 @@ def objective_of(architecture: Architecture, student: StudentShape, classes: int
     teacher = build(architecture.model_dump())
     teacher.reset_classifier(classes)
     # Which blocks are copied, and where tokens are compared, changes no shape; of the rest nothing is asked here.
-    recipe = DistillRecipe.model_construct(
-        **student.model_dump(), teacher="", architecture=architecture, layers="paper", loss_point="after_norm", seed=0
-    )
+    values: dict[str, Any] = {
+        "method": student.method,
+        "input": TeacherInput(architecture=architecture, mean=(0, 0, 0), std=(1, 1, 1)),
+        "student": Student(r=student.r, k=student.k, alpha=100, seed=0),
+        "layers": "paper",
+        "loss_point": "after_norm",
+    }
+    recipe = DistillRecipe.model_construct(**values)
     return start(teacher, recipe, torch.tensor([classes - 1], device="cpu"))
 
 

@@ -26,8 +26,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from wecolora.config.kinds import KINDS
+from wecolora.config.layout import ABOUT, PROBE_PROVENANCE, PROVENANCE
 from wecolora.config.methods import METHODS
-from wecolora.config.recipes import ArtifactRecipe, ReportRecipe
+from wecolora.config.recipes import ArtifactRecipe, ReportArtifact, ReportRecipe
 from wecolora.core.files import read_json, write_text
 from wecolora.core.job import duration
 from wecolora.data.images import read_columns
@@ -38,7 +40,7 @@ from wecolora.results.scores import read_scores
 from wecolora.results.tables import LOSS_POINTS, cell_text, notes, printed_table, tidy_table
 
 Labels = dict[str, dict[str, str]]  # what is printed for a teacher, a method or a data set
-GROUPS = {"Tables": ["table"], "Figures": ["figure", "latent", "rollout"], "Computation": ["computation"]}
+HEADINGS = [heading for heading in dict.fromkeys(kind.heading for kind in KINDS.values()) if heading]
 SVG: Any = {
     **TEXT,
     "font.size": 8,
@@ -129,20 +131,8 @@ def write_report(
         log.warning("WARNING: test images are among the corpus's: %s.", leak)
     artifacts = []
     for name, artifact in recipe.artifacts.items():
-        shown: dict[str, Any] = {"name": name, **artifact.model_dump(include={"kind", "title", "caption"})}
-        if artifact.kind == "table":
-            assert artifact.recipe is not None
-            shown |= linked_table(frame, artifact.recipe, artifact.files[0], by_anchor)
-        elif artifact.kind == "computation":
-            shown["tables"] = [counts_table(artifact.files[0], labels), csv_table(artifact.files[2], labels)]
-        elif artifact.kind == "claims":
-            shown["claims"] = [printed_claim(claim) for claim in pd.read_csv(artifact.files[0]).to_dict("records")]
-            shown["comparisons"] = comparisons_table(artifact.files[1], labels)
-        else:
-            shown["png"] = _embedded("image/png", Path(artifact.files[1]).read_bytes())
-            if artifact.kind == "figure":  # the others' are thousands of points
-                shown["points"] = csv_table(artifact.files[0], labels)
-        artifacts.append(shown)
+        about = {"name": name, "title": artifact.title, "caption": artifact.caption}
+        artifacts.append(about | shown_artifact(artifact, labels, frame, by_anchor))
     signs: dict[str, list[tuple[Run, str, str]]] = defaultdict(list)
     for run in runs:
         for kind, where, sign in run.signs(labels):
@@ -151,8 +141,7 @@ def write_report(
         title=recipe.title,
         artifacts=artifacts,
         groups={
-            heading: [artifact for artifact in artifacts if artifact["kind"] in kinds]
-            for heading, kinds in GROUPS.items()
+            heading: [artifact for artifact in artifacts if artifact["heading"] == heading] for heading in HEADINGS
         },
         labels=labels,
         facts=facts(runs, labels) | {"Test images that were distilled on": leaks},
@@ -163,6 +152,27 @@ def write_report(
     )
     write_text(html, page)
     log.info(f"{_plural(len(runs), 'run')}, {_plural(len(paths), 'score')}, {_plural(len(artifacts), 'artifact')}")
+
+
+def shown_artifact(
+    artifact: ReportArtifact, labels: Labels, scores: pd.DataFrame, runs: dict[str, Run]
+) -> dict[str, Any]:
+    """Return what the page shows of an artifact, as its kind says, and below which heading."""
+    kind, files = KINDS[artifact.kind], dict(zip(KINDS[artifact.kind].files, artifact.files, strict=True))
+    shown: dict[str, Any] = {"heading": kind.heading}
+    if kind.shown_as == "cells":
+        assert artifact.recipe is not None
+        shown |= linked_table(scores, artifact.recipe, files["csv"], runs)
+    elif kind.shown_as == "counts":
+        shown["tables"] = [counts_table(files["csv"], labels), csv_table(files["speed"], labels)]
+    elif kind.shown_as == "verdicts":
+        shown["claims"] = [printed_claim(claim) for claim in pd.read_csv(files["csv"]).to_dict("records")]
+        shown["comparisons"] = comparisons_table(files["comparisons"], labels)
+    else:
+        shown["png"] = _embedded("image/png", Path(files["png"]).read_bytes())
+        if kind.shown_as == "picture_and_values":  # others have thousands of points
+            shown["points"] = csv_table(files["csv"], labels)
+    return shown
 
 
 def _template() -> Any:
@@ -198,14 +208,15 @@ def read_runs(paths: Iterable[Path], students: Iterable[Path], labels: Labels) -
         folders.setdefault(path.parent.parent, {})[path.stem] = read_json(path, ["run"], "probe again")
     runs = []
     for folder, scores in folders.items():
-        jobs = {"distillation": folder / "circumstances.json"}
+        jobs = {"distillation": folder / PROVENANCE}
+        before, after = PROBE_PROVENANCE.split("{job}")
         jobs |= {
-            f"probes, {path.stem.removeprefix('circumstances_')}": path
-            for path in sorted((folder / "scores").glob("circumstances_*.json"))
+            f"probes, {path.name.removeprefix(before).removesuffix(after)}": path
+            for path in sorted((folder / "scores").glob(PROBE_PROVENANCE.format(job="*")))
         }
         student: dict[str, Any] = {}
         if folder.name != "teacher":
-            student = read_json(folder / "student.json", ["history", "recipe"], "distil it again")
+            student = read_json(folder / ABOUT, ["history", "recipe"], "distil it again")
         runs.append(
             Run(
                 axes=next(iter(scores.values()))["run"] if scores else _axes(folder, student["recipe"]),

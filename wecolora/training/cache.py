@@ -59,8 +59,8 @@ def write_shard(
 ) -> None:
     """Record ``recipe.views`` views of the images at these positions of the index, which ``workers`` processes decode
     (see Loader). The file appears when whole."""
-    size, views = recipe.architecture.img_size, recipe.views
-    n, tokens, width = len(positions), recipe.architecture.tokens, recipe.architecture.embed_dim
+    size, views = recipe.input.architecture.img_size, recipe.views
+    n, tokens, width = len(positions), recipe.input.architecture.tokens, recipe.input.architecture.embed_dim
     teacher = teacher.to(device)
     images = max(1, batch // views)
     pixels_of = partial(view_pixels, index, numbers=range(views), seed=recipe.seed, size=size)
@@ -92,7 +92,7 @@ def write_shard(
 
         writing: Future[None] | None = None
         for number, crops in enumerate(decoder(parts)):
-            inputs = normalise(crops.flatten(0, 1).to(device, non_blocking=True), recipe.mean, recipe.std)
+            inputs = normalise(crops.flatten(0, 1).to(device, non_blocking=True), recipe.input.mean, recipe.input.std)
             arriving = _copied(tokens_before_norm(teacher, inputs).to(torch.float16))
             if writing is not None:  # one batch is written while the teacher works on the next
                 writing.result()

@@ -39,8 +39,8 @@ class DeiT(Objective):
     def __init__(self, teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | None = None) -> None:
         super().__init__(teacher, recipe)
         self.form = METHODS[recipe.method].objective
-        depth = len(layers(len(teacher.blocks), recipe.r, recipe.layers))
-        self.student = build(recipe.architecture.model_dump(), depth, "distilled")
+        depth = len(layers(len(teacher.blocks), recipe.student.r, recipe.layers))
+        self.student = build(recipe.input.architecture.model_dump(), depth, "distilled")
         if self.form == "deit":
             self.terms = ("L1 of the mean of both tokens",)
             return

@@ -56,24 +56,27 @@ def distill(
     one. Raises BadInput when the subset is smaller than one update needs, or the loss stops being a number; Stopped
     where it was told to stop.
     """
+    schedule = recipe.optimisation
     group, resume = group or ProcessGroup(), resume or Checkpoint(None, "")
-    if recipe.batch % group.size:
-        raise BadInput(f"distill.batch = {recipe.batch} has no equal parts for {group.size} GPUs; ask for a divisor.")
+    if schedule.batch % group.size:
+        raise BadInput(f"distill.batch = {schedule.batch} has no equal parts for {group.size} GPUs; ask for a divisor.")
     objective = start(teacher.to(device), recipe, labels).to(device).train()
     objective.group = group
     log(f"the loss has these terms: {', '.join(objective.terms)}")
     if group.size > 1:
-        log(f"{group.size} processes, each with {recipe.batch // group.size} images of every {recipe.batch}")
+        log(f"{group.size} processes, each with {schedule.batch // group.size} images of every {schedule.batch}")
     trainable = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     optimiser = adamw(trainable.values(), recipe.weight_decay)
-    windows = update_windows(images // recipe.batch, recipe.accumulate, recipe.leftover)
+    windows = update_windows(images // schedule.batch, schedule.accumulate, schedule.leftover)
     if not windows:
         raise BadInput(
-            f"alpha = {recipe.alpha}: its {images} images do not fill one update of distill.batch = {recipe.batch}"
-            f"{f' x accumulate = {recipe.accumulate}' if recipe.leftover == 'drop' else ''}; lower it or raise alpha."
+            f"alpha = {recipe.student.alpha}: its {images} images do not fill one update of "
+            f"distill.batch = {schedule.batch}"
+            f"{f' x accumulate = {schedule.accumulate}' if schedule.leftover == 'drop' else ''}; lower it or raise "
+            "alpha."
         )
     used = windows[-1].stop
-    unused = images - recipe.batch * used
+    unused = images - schedule.batch * used
     if unused:
         log(f"{unused} of {images} images an epoch, others each time, fill no batch and are left out")
     history: list[dict[str, Any]] = []
@@ -92,7 +95,7 @@ def distill(
             state = {"trainable": dict(trainable.items()), "optimiser": optimiser.state_dict()}
             resume.save({**state, "history": history, "tally": vars(tally)})
 
-    for epoch in range(len(history), recipe.epochs):
+    for epoch in range(len(history), schedule.epochs):
         started = saved_at = time.monotonic()
         done_before = tally.batches
         for _ in updates(objective, optimiser, source, images, windows, epoch, tally, labels, device):
@@ -103,7 +106,7 @@ def distill(
             if time.monotonic() - saved_at > SAVE_SECONDS:
                 save()
                 saved_at = time.monotonic()
-        rate = (tally.batches - done_before) * recipe.batch / (time.monotonic() - started)
+        rate = (tally.batches - done_before) * schedule.batch / (time.monotonic() - started)
         record = {**tally.record(), "lr": _lr(recipe, epoch, windows[-1].start / used)}
         record["signs"] = epoch_warnings(
             [*(past["loss"] for past in history), record["loss"]], record["student_rank"], record["teacher_rank"]
@@ -112,7 +115,7 @@ def distill(
         relative = record["relative_loss"]
         share = "" if relative is None else f" ({relative:.3f} of the teacher's deviation)"
         log(
-            f"epoch {epoch + 1}/{recipe.epochs}: loss {record['loss']:.5f}{share}, effective rank "
+            f"epoch {epoch + 1}/{schedule.epochs}: loss {record['loss']:.5f}{share}, effective rank "
             f"{record['student_rank']:.1f} (teacher {record['teacher_rank']:.1f}), lr {record['lr']:.2e}, "
             f"{rate:.0f} images/s"
         )
@@ -177,12 +180,12 @@ def updates(
 ) -> Iterator[None]:
     """Make the updates of an epoch whose micro-batches its tally does not hold yet; yields after each."""
     recipe, group = objective.recipe, objective.group
-    assert recipe.seed is not None
-    order = torch.randperm(images, generator=epoch_generator(recipe.seed, epoch))
+    assert recipe.student.seed is not None
+    order = torch.randperm(images, generator=epoch_generator(recipe.student.seed, epoch))
     used = windows[-1].stop
-    batches = order[: used * recipe.batch].view(used, recipe.batch)[tally.batches :]
+    batches = order[: used * recipe.optimisation.batch].view(used, recipe.optimisation.batch)[tally.batches :]
     own = [group.part(batch) for batch in batches]
-    read = zip(own, prefetched(source, (rows.tolist() for rows in own), epoch % recipe.views), strict=True)
+    read = zip(own, prefetched(source, (rows.tolist() for rows in own), epoch % recipe.images.views), strict=True)
     objective.start_epoch(epoch, tally.batches)
     for window in windows:
         if window.start < tally.batches:
@@ -191,7 +194,7 @@ def updates(
         set_lr(optimiser, _lr(recipe, epoch, window.start / used))
         for _ in window:
             rows, (pixels, tokens) = next(read)
-            inputs = normalise(pixels.to(device), recipe.mean, recipe.std)
+            inputs = normalise(pixels.to(device), recipe.input.mean, recipe.input.std)
             known = None if labels is None else labels[rows].to(device)
             found = objective(inputs, tokens.to(device).float(), known)
             (found.loss / len(window)).backward()
@@ -204,4 +207,4 @@ def updates(
 
 def _lr(recipe: DistillRecipe, epoch: int, position: float) -> float:
     """At a position, from 0 to 1, within an epoch."""
-    return recipe.lr * warmup_cosine(epoch + position, recipe.warmup_epochs, recipe.epochs)
+    return recipe.lr * warmup_cosine(epoch + position, recipe.optimisation.warmup_epochs, recipe.optimisation.epochs)

@@ -59,9 +59,9 @@ class DMAE(Objective):
 
     def __init__(self, teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | None = None) -> None:
         super().__init__(teacher, recipe)
-        depth = len(layers(len(teacher.blocks), recipe.r, recipe.layers))
-        self.student = student = build(recipe.architecture.model_dump(), depth)
-        self.patch = recipe.architecture.patch_size
+        depth = len(layers(len(teacher.blocks), recipe.student.r, recipe.layers))
+        self.student = student = build(recipe.input.architecture.model_dump(), depth)
+        self.patch = recipe.input.architecture.patch_size
         width = max(1, round(student.embed_dim * 2 / 3 / HEAD_WIDTH)) * HEAD_WIDTH
         self.align = nn.Linear(student.embed_dim, student.embed_dim)
         self.embed = nn.Linear(student.embed_dim, width)
@@ -76,11 +76,11 @@ class DMAE(Objective):
 
     def start_epoch(self, epoch: int, done: int) -> None:
         """The masks of an epoch follow from (seed, epoch)."""
-        assert self.recipe.seed is not None
+        assert self.recipe.student.seed is not None
         # The salt: other numbers than those that the epoch's order is drawn from.
-        self.generator = epoch_generator(self.recipe.seed, epoch, salt=1 << 40)
+        self.generator = epoch_generator(self.recipe.student.seed, epoch, salt=1 << 40)
         for _ in range(done):
-            random_shown(self.recipe.batch, self.student.patch_embed.num_patches, self.generator)
+            random_shown(self.recipe.optimisation.batch, self.student.patch_embed.num_patches, self.generator)
 
     def decode(self, latent: Tensor, order: Tensor) -> Tensor:
         """(batch, prefix + shown, width), in the order shown -> all patches' pixels, (batch, patches, 3 p^2)."""

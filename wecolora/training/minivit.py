@@ -25,7 +25,7 @@ def multiplexed(
     """A student of len(copied) blocks, each applied ``repeats`` times in a row: application l r + i has the attention
     and feed-forward layers of the teacher's block copied[l], and norms of its own, which start as those of the
     teacher's block of its own position (of the copied block, where nothing repeats or the teacher is less deep)."""
-    student = build(recipe.architecture.model_dump(), len(copied) * repeats, "transformed")
+    student = build(recipe.input.architecture.model_dump(), len(copied) * repeats, "transformed")
     source = teacher.state_dict()
     own = student.state_dict()
     for name in own:
@@ -85,8 +85,8 @@ class MiniViT(Objective):
 
     def __init__(self, teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | None = None) -> None:
         super().__init__(teacher, recipe)
-        copied = layers(len(teacher.blocks), recipe.r, recipe.layers)
-        repeats = recipe.r if METHODS[recipe.method].objective == "minivit" else 1
+        copied = layers(len(teacher.blocks), recipe.student.r, recipe.layers)
+        repeats = recipe.student.r if METHODS[recipe.method].objective == "minivit" else 1
         self.student = multiplexed(teacher, recipe, copied, repeats)
         self.head: nn.Linear | None = None
         self.terms = ("attention relations", "hidden relations")
@@ -109,6 +109,6 @@ class MiniViT(Objective):
 
     def exported(self) -> VisionTransformer:
         """The student with its shared layers written out, a plain stack of blocks."""
-        plain = build(self.recipe.architecture.model_dump(), len(self.student.blocks), "transformed")
+        plain = build(self.recipe.input.architecture.model_dump(), len(self.student.blocks), "transformed")
         plain.load_state_dict(self.student.state_dict())
         return plain

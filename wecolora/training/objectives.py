@@ -65,16 +65,16 @@ class Objective(nn.Module):
 def start_student(teacher: VisionTransformer, recipe: DistillRecipe) -> VisionTransformer:
     """The student of a method that compares tokens, before its first step; only what trains requires a gradient."""
     method = METHODS[recipe.method]
-    architecture = recipe.architecture.model_dump()
-    depth = len(layers(len(teacher.blocks), recipe.r, recipe.layers))
+    architecture = recipe.input.architecture.model_dump()
+    depth = len(layers(len(teacher.blocks), recipe.student.r, recipe.layers))
     if method.start == "random":
         student = build(architecture, depth=depth)
     else:
         rule = list(range(depth)) if method.start == "first" else recipe.layers
-        student = copy_weights(teacher, architecture, recipe.r, rule)
+        student = copy_weights(teacher, architecture, recipe.student.r, rule)
     if method.trains in ("enhanced", "qv"):
-        assert recipe.k is not None
-        return add_lora(student, recipe.k, method.trains, method.adapter)
+        assert recipe.student.k is not None
+        return add_lora(student, recipe.student.k, method.trains, method.adapter)
     return student.requires_grad_(True)
 
 
@@ -102,7 +102,7 @@ class TokenObjective(Objective):
         self.terms = ("L1", "KL of the channels") if self.kind == "l1_kl" else ("L1",)
         self.student = start_student(teacher, recipe)
         # The 0-based teacher blocks that the student's are compared with, one each.
-        self.blocks = layers(len(teacher.blocks), recipe.r, "paper") if self.kind == "blocks" else []
+        self.blocks = layers(len(teacher.blocks), recipe.student.r, "paper") if self.kind == "blocks" else []
 
     def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Step:
         """See Objective."""

@@ -128,11 +128,11 @@ def pretrain(images: Tensor, labels: Tensor, recipe: PretrainRecipe, log: Callab
     torch.manual_seed(training.seed)
     generator = torch.Generator().manual_seed(training.seed)
     supervised = training.objective == "supervised"
-    architecture = recipe.architecture.model_dump()
+    architecture = recipe.input.architecture.model_dump()
     backbone = build({**architecture, "drop_path_rate": 0.1 if supervised else 0.0})
     model = Classifier(backbone, int(labels.max()) + 1) if supervised else MaskedAutoencoder(backbone, training.mask)
     optimiser = adamw(model.parameters(), training.weight_decay)
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (recipe.mean, recipe.std))
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (recipe.input.mean, recipe.input.std))
     steps = len(images) // training.batch
     start = time.time()
     for epoch in range(training.epochs):

@@ -23,6 +23,6 @@ OBJECTIVES: dict[str, type[TokenObjective] | type[DeiT] | type[MiniViT] | type[D
 
 def start(teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | None = None) -> Objective:
     """The objective of a run; ``labels`` of its images, (images,), for a method that reads them."""
-    assert recipe.seed is not None
-    torch.manual_seed(recipe.seed)
+    assert recipe.student.seed is not None
+    torch.manual_seed(recipe.student.seed)
     return OBJECTIVES[METHODS[recipe.method].objective](teacher, recipe, labels)

@@ -9,18 +9,27 @@ import os
 import re
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from wecolora.campaign.selection import FILES, Campaign
-from wecolora.config.recipes import ArtifactRecipe, CacheRecipe, ClaimsRecipe, DistillRecipe, ProbeJob, ReportRecipe
+from wecolora.campaign.selection import Campaign
+from wecolora.config.kinds import KINDS
+from wecolora.config.recipes import (
+    ArtifactRecipe,
+    CacheRecipe,
+    ClaimsRecipe,
+    DistillRecipe,
+    ProbeJob,
+    ReportRecipe,
+    assumed_classes,
+)
 from wecolora.config.runs import RunSpec
 from wecolora.core.errors import BadInput
 from wecolora.core.folders import folder_state
 
+DRAWN = [name for name, kind in KINDS.items() if kind.files]
 TRAINING = {"objective": "supervised", "dataset": "marks", "augmentation": "weak", "epochs": 1}
 
 
@@ -70,15 +79,15 @@ def recipes(config):
     campaign = Campaign(config)
     found = {}
     for name in campaign.config.datasets:
-        found["prepare", name] = campaign.prepare_recipe(SimpleNamespace(dataset=name))
-    found["subset", ""] = campaign.subset_recipe(SimpleNamespace(dataset=campaign.config.corpus.dataset))
+        found["prepare", name] = campaign.prepare_recipe(name)
+    found["subset", ""] = campaign.subset_recipe()
     for name in campaign.sources:
-        found["fetch", name] = campaign.fetch_recipe(SimpleNamespace(teacher=name))
+        found["fetch", name] = campaign.fetch_recipe(name)
     for name in campaign.config.pretraining:
-        found["pretrain", name] = campaign.pretrain_recipe(SimpleNamespace(teacher=name))
-        found["compare", name] = campaign.compare_recipe(SimpleNamespace(teacher=name))
+        found["pretrain", name] = campaign.pretrain_recipe(name)
+        found["compare", name] = campaign.compare_recipe(name)
     for run in campaign.config.runs():
-        w = SimpleNamespace(teacher=run.teacher, run=run.slug())
+        w = run
         for job, datasets in campaign.probe_jobs().items():
             found |= {("features", (name, run)): campaign.feature_recipe(w, [name]) for name in datasets}
             found["probe", (job, run)] = campaign.probe_recipe(w, datasets)
@@ -87,14 +96,14 @@ def recipes(config):
         found["distill", run] = campaign.distill_recipe(w)
         for path in campaign.shards(w):
             shard = path.removesuffix(".h5").rpartition("/")[2]
-            found["cache", shard] = campaign.cache_recipe(SimpleNamespace(teacher=run.teacher, shard=shard))
+            found["cache", shard] = campaign.cache_recipe(run.teacher, int(shard))
     for name, artifact in campaign.config.chosen().items():
         special = {"computation": campaign.computation_recipe, "claims": campaign.claims_recipe}
-        w = SimpleNamespace(artifact=name)
+        w = name
         found[artifact.kind, name] = special.get(artifact.kind, campaign.artifact_recipe)(w)
         if artifact.kind == "rollout":
-            found["sight", name] = campaign.rollout_recipe(w)
-    found["report", ""] = campaign.report_recipe(SimpleNamespace())
+            found["sight", name] = campaign.sight_recipe(w)
+    found["report", ""] = campaign.report_recipe()
     return found
 
 
@@ -113,7 +122,7 @@ def test_recipes_are_canonical_json_and_the_same_each_time(whole):
     first, second = recipes(whole), recipes(copy.deepcopy(whole))
     assert first == second
     stages = {"prepare", "subset", "pretrain", "compare", "cache", "distill", "features", "probe", "sight", "report"}
-    stages |= {"fetch", *FILES}
+    stages |= {"fetch", *DRAWN}
     assert {stage for stage, _ in first} == stages
     for (stage, _), text in first.items():
         values = json.loads(text)
@@ -121,17 +130,15 @@ def test_recipes_are_canonical_json_and_the_same_each_time(whole):
         assert isinstance((values["probes"] if stage == "compare" else values)["revision"], int)
 
 
-def test_recipes_ask_wildcards_alone(config):
-    # Whatever else a job knows (input, attempt, ...) is not there to be asked: SimpleNamespace would raise.
+def test_a_recipe_is_that_of_its_run(config):
     campaign = Campaign(config)
     (run,) = [run for run in campaign.config.runs() if run.slug() == "wecolora_r3_k4_a10_s0"]
-    recipe = DistillRecipe.model_validate_json(
-        campaign.distill_recipe(SimpleNamespace(teacher="one", run="wecolora_r3_k4_a10_s0"))
-    )
-    assert (recipe.method, recipe.teacher, recipe.r, recipe.k, recipe.alpha, recipe.seed) == (
+    recipe = DistillRecipe.model_validate_json(campaign.distill_recipe(RunSpec.parse("one", "wecolora_r3_k4_a10_s0")))
+    axes = recipe.student
+    assert (recipe.method, recipe.teacher, axes.r, axes.k, axes.alpha, axes.seed) == (
         run.method, run.teacher, run.r, run.k, run.alpha, run.seed
     ) == ("wecolora", "one", 3, 4, 10, 0)  # fmt: skip
-    assert (recipe.corpus, recipe.epochs, recipe.lr) == ("shapes", 2, 1e-4)
+    assert (recipe.images.corpus, recipe.optimisation.epochs, recipe.lr) == ("shapes", 2, 1e-4)
 
 
 def test_the_order_of_keys_in_the_file_does_not_matter(config):
@@ -174,7 +181,7 @@ EFFECTS = [
 def test_a_change_reaches_the_recipes_that_it_decides_and_no_other(whole, key, value, stages):
     before, after = whole, changed(whole, key, value)
     if key == "probe_of":  # the demo teachers are compared on shapes, which marks' settings do not touch
-        assert Campaign(whole).compare_datasets() == ["shapes"]
+        assert Campaign(whole).config.compared() == ["shapes"]
     found, jobs = difference(before, after)
     assert found == stages
     assert {stage for stage, _ in jobs} <= {"cache"}  # online needs none
@@ -216,7 +223,7 @@ def test_a_computation_study_follows_the_shapes_alone(config):
     campaign = Campaign({**config, "seeds": [0, 1]})
     assert campaign.scores_of("study") == []
     assert "results/small/computation/study_speed.csv" in campaign.targets()
-    found = json.loads(campaign.computation_recipe(SimpleNamespace(artifact="study")))
+    found = json.loads(campaign.computation_recipe("study"))
     assert [(one["method"], one["r"], one["k"]) for one in found["students"]] == [
         ("weco_kd", 2, None),
         ("wecolora", 2, 2),
@@ -227,18 +234,22 @@ def test_a_computation_study_follows_the_shapes_alone(config):
         Campaign(config)
 
 
+def assumed(config, teacher):
+    return assumed_classes(Campaign(config).config, teacher)
+
+
 def test_a_head_has_the_classes_that_its_weights_say(config, tmp_path):
     weights = tmp_path / "one.safetensors"
     config["teachers"]["one"]["weights"] = str(weights)
     for tag, classes in {"mae": 0, "augreg_in21k": 21843}.items():
         config["teachers"][tag] = {"label": tag, "timm": f"vit_base_patch16_224.{tag}"}
-        assert Campaign(config).head_classes(tag) == classes
-    assert Campaign(config).head_classes("one") == 1000  # nobody knows yet
+        assert assumed(config, tag) == classes
+    assert assumed(config, "one") == 1000  # nobody knows yet
     state = {"patch_embed.proj.weight": np.zeros((32, 3, 8, 8), np.float32)}
     save_file(state, weights)
-    assert Campaign(config).head_classes("one") == 0
+    assert assumed(config, "one") == 0
     save_file({**state, "head.weight": np.zeros((5, 32), np.float32)}, weights)
-    assert Campaign(config).head_classes("one") == 5
+    assert assumed(config, "one") == 5
 
 
 def test_a_stages_revision_is_in_its_recipe(whole, monkeypatch):
@@ -301,11 +312,9 @@ def test_what_says_nothing_about_images_makes_no_index_and_no_teacher_again(conf
 def test_probes_take_the_seed_of_their_run(whole):
     campaign = Campaign(whole)
     for run, seed in {"weco_kd_r2_a1_s3": 3, "wecolora_r2_k4_a1_s12_before_norm": 12, "teacher": 0}.items():
-        job = ProbeJob.model_validate_json(
-            campaign.probe_recipe(SimpleNamespace(teacher="one", run=run), ["shapes", "marks"])
-        )
+        job = ProbeJob.model_validate_json(campaign.probe_recipe(RunSpec.parse("one", run), ["shapes", "marks"]))
         assert {name: recipe.seed for name, recipe in job.recipes.items()} == {"shapes": seed, "marks": seed}
-    compared = json.loads(campaign.compare_recipe(SimpleNamespace(teacher="one")))["probes"]["recipes"]
+    compared = json.loads(campaign.compare_recipe("one"))["probes"]["recipes"]
     assert {recipe["seed"] for recipe in compared.values()} == {0}
 
 
@@ -314,8 +323,8 @@ def test_probes_take_the_seed_of_their_run(whole):
 
 def test_a_teacher_is_probed_as_it_is(whole):
     campaign = Campaign(whole)
-    teacher = SimpleNamespace(teacher="one", run="teacher")
-    student = SimpleNamespace(teacher="one", run="weco_kd_r2_a1_s0")
+    teacher = RunSpec.parse("one", "teacher")
+    student = RunSpec.parse("one", "weco_kd_r2_a1_s0")
     assert (campaign.student(teacher), campaign.about(teacher)) == ("one.safetensors", [])
     folder = "results/small/runs/one/weco_kd_r2_a1_s0"
     assert campaign.student(student) == f"{folder}/student.safetensors"
@@ -331,7 +340,7 @@ def test_a_teacher_is_probed_as_it_is(whole):
 def test_claims_depend_on_the_scores_of_all_tables_and_figures(whole, targets):
     campaign = Campaign({**whole, "targets": targets})
     wanted = {path for name in ("table1", "table2", "figure5") for path in campaign.scores_of(name)}
-    found = campaign.scores(SimpleNamespace(artifact="verdicts"))
+    found = campaign.scores_of("verdicts")
     assert set(found) == wanted and len(found) == len(wanted) == 2 * 2 * 2 * 2 + 2 * 2 + 2
     assert set(campaign.all_scores()) == wanted
     assert {path.replace("student.json", "") for path in campaign.told()} == {
@@ -343,7 +352,7 @@ def test_claims_know_what_stands_for_what(whole):
     whole["teachers"]["two"] = {**whole["teachers"]["one"], "label": "Two"}
     del whole["teachers"]["two"]["stands_for"]  # of no part in the paper
     whole["datasets"]["marks"]["paper"] = "cifar100"
-    recipe = ClaimsRecipe.model_validate_json(Campaign(whole).claims_recipe(SimpleNamespace(artifact="verdicts")))
+    recipe = ClaimsRecipe.model_validate_json(Campaign(whole).claims_recipe("verdicts"))
     assert recipe.teachers == {"one": "vitb_mae"} and recipe.widths == {"one": 32}
     assert recipe.datasets == {"shapes": "imagenet1k", "marks": "cifar100"}
     assert recipe.title == "V" and recipe.caption.startswith("C Here ")
@@ -356,7 +365,7 @@ def test_a_method_may_have_a_learning_rate_of_its_own(config):
     settings = campaign.config.distill
     scale = settings.batch * settings.accumulate / 256
     for run in campaign.config.runs():
-        recipe = campaign.distill_recipe(SimpleNamespace(teacher=run.teacher, run=run.slug()))
+        recipe = campaign.distill_recipe(run)
         rate = 0.5 if run.method == "wecolora" else settings.lr[run.r] * scale  # its own is not scaled
         assert DistillRecipe.model_validate_json(recipe).lr == pytest.approx(rate)
 
@@ -364,8 +373,8 @@ def test_a_method_may_have_a_learning_rate_of_its_own(config):
 def test_verdicts_on_stand_ins_say_so(whole):
     def captions(config):
         campaign = Campaign(config)
-        claims = ClaimsRecipe.model_validate_json(campaign.claims_recipe(SimpleNamespace(artifact="verdicts")))
-        report = ReportRecipe.model_validate_json(campaign.report_recipe(SimpleNamespace()))
+        claims = ClaimsRecipe.model_validate_json(campaign.claims_recipe("verdicts"))
+        report = ReportRecipe.model_validate_json(campaign.report_recipe())
         assert report.artifacts["table1"].caption == "All of it."
         return claims.caption, report.artifacts["verdicts"].caption
 
@@ -382,7 +391,7 @@ def test_an_artifact_knows_which_of_its_own_are_the_papers(whole):
     campaign = Campaign(whole)
 
     def recipe(name):
-        return ArtifactRecipe.model_validate_json(campaign.artifact_recipe(SimpleNamespace(artifact=name)))
+        return ArtifactRecipe.model_validate_json(campaign.artifact_recipe(name))
 
     one = recipe("table1")
     assert one.paper_datasets == {"shapes": "imagenet1k", "marks": "cifar100"} and one.exact_datasets == ["marks"]
@@ -410,17 +419,17 @@ def test_a_figure_of_students_shows_one_of_each_method_by_its_first_seed(whole, 
     whole["artifacts"]["table1"]["runs"] = {**runs, "seeds": [5]}
     whole["artifacts"]["table1"]["rows"] = ["method"]
     campaign = Campaign(whole)
-    w = SimpleNamespace(artifact=name)
+    w = name
     # Other artifacts' seeds (0 and 5, of weco_kd and the others) are theirs too.
-    seeds = {run.method: [other.seed for other in campaign.config.runs_of(name) if other.method == run.method]
-             for run in campaign.config.runs_of(name)}  # fmt: skip
+    product = campaign.config.product_of(name)
+    seeds = {run.method: [other.seed for other in product if other.method == run.method] for run in product}
     assert all(len(found) > 1 for found in seeds.values())
-    shown = campaign.drawn_runs(name)
+    shown = campaign.config.runs_of(name)
     assert [(run.method, run.seed) for run in shown] == [(method, min(seeds[method])) for method in methods]
     folders = [f"results/small/runs/one/{run.slug()}" for run in shown]
-    assert campaign.drawn_features(w) == [f"{folder}/features/{dataset}.h5" for folder in folders]
-    assert campaign.drawn_students(w) == [f"{folder}/student.safetensors" for folder in folders]
-    assert campaign.drawn_index(w) == f"results/small/data/{dataset}/index.parquet"
+    assert campaign.features_of(w) == [f"{folder}/features/{dataset}.h5" for folder in folders]
+    assert campaign.students_of(w) == [f"{folder}/student.safetensors" for folder in folders]
+    assert campaign.index_of(w) == f"results/small/data/{dataset}/index.parquet"
     assert campaign.scores_of(name) == []
     # The scripts label the files by the recipe's methods, in this order.
     assert json.loads(campaign.artifact_recipe(w))["methods"] == methods
@@ -430,38 +439,38 @@ def test_a_figure_of_students_shows_one_of_each_method_by_its_first_seed(whole, 
 def test_a_method_that_is_named_twice_is_shown_once(whole, name):
     whole["artifacts"][name]["runs"]["method"] = ["wecolora", "weco_kd", "wecolora"]
     campaign = Campaign(whole)
-    methods = json.loads(campaign.artifact_recipe(SimpleNamespace(artifact=name)))["methods"]
-    assert methods == ["wecolora", "weco_kd"] == [run.method for run in campaign.drawn_runs(name)]
+    methods = json.loads(campaign.artifact_recipe(name))["methods"]
+    assert methods == ["wecolora", "weco_kd"] == [run.method for run in campaign.config.runs_of(name)]
 
 
 def test_a_rollout_of_the_teacher_shows_its_own_weights(whole):
     whole["artifacts"]["figure3"]["runs"] = {**whole["artifacts"]["figure3"]["runs"], "method": ["teacher", "weco_kd"]}
-    found = Campaign(whole).drawn_students(SimpleNamespace(artifact="figure3"))
+    found = Campaign(whole).students_of("figure3")
     assert found == ["one.safetensors", "results/small/runs/one/weco_kd_r2_a1_s0/student.safetensors"]
 
 
 def test_students_look_at_a_rollouts_images_as_at_their_features(whole):
     campaign = Campaign(whole)
-    sight = json.loads(campaign.rollout_recipe(SimpleNamespace(artifact="figure3")))
-    features = json.loads(campaign.feature_recipe(SimpleNamespace(teacher="one", run="weco_kd_r2_a1_s0"), ["shapes"]))
+    sight = json.loads(campaign.sight_recipe("figure3"))
+    features = json.loads(campaign.feature_recipe(RunSpec.parse("one", "weco_kd_r2_a1_s0"), ["shapes"]))
     assert {**sight, "revision": 0} == {**features, "revision": 0}
 
 
 def test_the_report_shows_the_chosen_artifacts(whole):
     for targets in ([], ["verdicts", "table2"]):
         campaign = Campaign({**whole, "targets": targets})
-        recipe = ReportRecipe.model_validate_json(campaign.report_recipe(SimpleNamespace()))
+        recipe = ReportRecipe.model_validate_json(campaign.report_recipe())
         assert list(recipe.artifacts) == (targets or list(whole["artifacts"]))
         for name, artifact in recipe.artifacts.items():
             assert (artifact.kind, artifact.files) == (whole["artifacts"][name]["kind"], campaign.files_of(name))
-            wanted = campaign.artifact_recipe(SimpleNamespace(artifact=name)) if artifact.kind == "table" else None
+            wanted = campaign.artifact_recipe(name) if artifact.kind == "table" else None
             assert (artifact.recipe and artifact.recipe.canonical()) == wanted
         assert set(campaign.artifact_files()) <= set(campaign.targets())
 
 
 def test_a_pattern_of_names_matches_the_artifacts_of_its_kind_alone(whole):
     campaign = Campaign(whole)
-    for kind in FILES:
+    for kind in DRAWN:
         names = {name for name in whole["artifacts"] if re.fullmatch(campaign.names_of(kind), name)}
         assert names == {name for name, entry in whole["artifacts"].items() if entry["kind"] == kind} and names
     del whole["artifacts"]["figure2"]
@@ -470,7 +479,7 @@ def test_a_pattern_of_names_matches_the_artifacts_of_its_kind_alone(whole):
 
 def test_the_linear_scaling_rule(config):
     config["distill"] |= {"batch": 128, "accumulate": 8, "lr": {2: 1e-3, 3: 1e-4}}
-    w = SimpleNamespace(teacher="one", run="weco_kd_r2_a1_s0")
+    w = RunSpec.parse("one", "weco_kd_r2_a1_s0")
     assert json.loads(Campaign(config).distill_recipe(w))["lr"] == 1e-3
     config["distill"]["lr_scaling"] = "linear_256"
     # The authors' README: blr 1e-3 with 128 x 8 gives 4e-3.
@@ -481,19 +490,19 @@ def test_the_authors_loss_points_differ_between_methods(config):
     config["distill"]["loss_point"] = "authors_code"
     campaign = Campaign(config)
     point = {
-        run: json.loads(campaign.distill_recipe(SimpleNamespace(teacher="one", run=run)))["loss_point"]
+        run: json.loads(campaign.distill_recipe(RunSpec.parse("one", run)))["loss_point"]
         for run in ("wecolora_r2_k4_a1_s0", "weco_lora_qv_r2_k4_a1_s0", "weco_kd_r2_a1_s0", "scratch_kd_r2_a1_s0")
     }
     assert list(point.values()) == ["before_norm", "before_norm", "after_norm", "after_norm"]
-    named = SimpleNamespace(teacher="one", run="wecolora_r2_k4_a1_s0_after_norm")
+    named = RunSpec.parse("one", "wecolora_r2_k4_a1_s0_after_norm")
     assert json.loads(campaign.distill_recipe(named))["loss_point"] == "after_norm"
 
 
 def test_a_run_asks_for_the_cache_that_is_written_for_it(config):
     campaign = Campaign(config)
-    w = SimpleNamespace(teacher="one", run="wecolora_r2_k4_a10_s0", shard="003")
-    run = DistillRecipe.model_validate_json(campaign.distill_recipe(w))
-    shard = CacheRecipe.model_validate_json(campaign.cache_recipe(w))
+    named = RunSpec.parse("one", "wecolora_r2_k4_a10_s0")
+    run = DistillRecipe.model_validate_json(campaign.distill_recipe(named))
+    shard = CacheRecipe.model_validate_json(campaign.cache_recipe("one", 3))
     assert run.cache() == shard.of_all_shards()
     assert (shard.low, shard.high) == (30, 40)
 
@@ -502,7 +511,7 @@ def test_a_run_asks_for_the_cache_that_is_written_for_it(config):
 
 
 def shards(config, run):
-    paths = Campaign(config).shards(SimpleNamespace(teacher="one", run=run))
+    paths = Campaign(config).shards(RunSpec.parse("one", run))
     assert all(path.startswith("results/small/teachers/one/cache/") and path.endswith(".h5") for path in paths)
     return [int(path.removesuffix(".h5").rpartition("/")[2]) for path in paths]
 
@@ -524,16 +533,14 @@ def test_a_run_needs_the_shards_up_to_its_alpha(config, percent, alpha, count):
 def test_the_shards_of_a_corpus_meet_and_end_at_100_percent(config):
     config["corpus"]["shard_percent"] = 30
     campaign = Campaign(config)
-    ranges = [
-        json.loads(campaign.cache_recipe(SimpleNamespace(teacher="one", shard=f"{number:03d}"))) for number in range(4)
-    ]
+    ranges = [json.loads(campaign.cache_recipe("one", int(number))) for number in range(4)]
     assert [(shard["low"], shard["high"]) for shard in ranges] == [(0, 30), (30, 60), (60, 90), (90, 100)]
 
 
 def test_a_changed_folder_is_indexed_again(config, tmp_path):
     (tmp_path / "cat").mkdir()
     config["datasets"]["own"] = {"label": "Own", "source": "folder", "root": str(tmp_path)}
-    w, found = SimpleNamespace(dataset="own"), []
+    w, found = "own", []
     changes = [
         lambda: None,
         lambda: (tmp_path / "cat" / "1.png").write_bytes(b"one"),
@@ -558,19 +565,19 @@ def test_a_changed_table_outside_its_root_is_read_again(config, tmp_path):
         if text:
             (tmp_path / "a.csv").write_text(text)
         folder_state.cache_clear()
-        found.append(Campaign(config).prepare_recipe(SimpleNamespace(dataset="own")))
+        found.append(Campaign(config).prepare_recipe("own"))
     assert len(set(found)) == 3
 
 
 def test_an_official_set_is_looked_at_no_deeper_than_its_class_folders(config, monkeypatch):
-    from wecolora.campaign import selection as workflow
+    from wecolora.config import recipes as workflow
 
     asked = {}
     monkeypatch.setattr(workflow, "folder_state", lambda root, depth: str(asked.setdefault(root, depth)))
     depths = {"folder": None, "imagenet": 2, "cifar100": 2, "chestxray14": 2, "inat2019": 3, "resisc45": 2}
     for source in depths:
         config["datasets"][source] = {"label": source, "source": source, "root": source}
-        Campaign(config).prepare_recipe(SimpleNamespace(dataset=source))
+        Campaign(config).prepare_recipe(source)
     assert asked == depths
 
 
@@ -578,7 +585,7 @@ def test_a_method_that_compares_every_block_runs_its_teacher_on_the_crops_of_the
     """A cache holds the last block's tokens alone."""
     campaign = Campaign(config)
     for run, online in {"wecolora_blocks_r2_k4_a1_s0": True, "wecolora_r2_k4_a1_s0": False}.items():
-        w = SimpleNamespace(teacher="one", run=run)
+        w = RunSpec.parse("one", run)
         assert json.loads(campaign.distill_recipe(w))["online"] == online
         assert campaign.shards(w) == ["results/small/teachers/one/cache/000.h5"]
 
@@ -588,10 +595,10 @@ def test_a_data_set_is_seen_with_its_own_statistics_where_it_has_any(whole):
     teachers = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
     whole["datasets"]["shapes"] |= own
     campaign = Campaign(whole)
-    w = SimpleNamespace(teacher="one", run="weco_kd_r2_a1_s0")
+    w = RunSpec.parse("one", "weco_kd_r2_a1_s0")
     features = json.loads(campaign.feature_recipe(w, ["shapes", "marks"]))
     assert features["statistics"] == {"shapes": own, "marks": teachers}
-    assert json.loads(campaign.rollout_recipe(SimpleNamespace(artifact="figure3")))["statistics"] == {"shapes": own}
+    assert json.loads(campaign.sight_recipe("figure3"))["statistics"] == {"shapes": own}
     # The corpus is seen as the teacher was trained to see it.
     distilled = json.loads(campaign.distill_recipe(w))
     assert {key: distilled[key] for key in own} == teachers
@@ -629,8 +636,8 @@ def test_every_path_is_short():
     campaign = Campaign(config)
     paths = [campaign.corpus, campaign.subset, *campaign.all_scores(), *campaign.targets()]
     for run in campaign.config.runs():
-        paths += campaign.shards(SimpleNamespace(teacher=run.teacher, run=run.slug()))
-        paths.append(f"{campaign.root}/runs/{run.teacher}/{run.slug()}/scores/circumstances_nwpu_resisc45.json")
+        paths += campaign.shards(run)
+        paths.append(f"{campaign.layout.root}/runs/{run.teacher}/{run.slug()}/scores/circumstances_nwpu_resisc45.json")
     assert len(paths) > 2 * 4 * 2 * 3 * 2 * 5
     assert max(map(len, paths)) <= 120, max(paths, key=len)
     assert len(set(campaign.all_scores())) == len(campaign.all_scores()) == 2 * 4 * 2 * 3 * 2 * 5
@@ -645,7 +652,7 @@ def test_a_score_is_computed_once_however_many_artifacts_need_it(config):
     assert sorted(campaign.all_scores()) == sorted(
         campaign.score(RunSpec("one", m, r, 4, a, 0), d) for m, r, a, d in wanted
     )
-    assert campaign.scores(SimpleNamespace(artifact="figure5")) == campaign.scores_of("figure5")
+    assert campaign.scores_of("figure5") == campaign.scores_of("figure5")
 
 
 def test_targets_are_the_files_of_the_chosen_artifacts(config):
@@ -689,7 +696,7 @@ def test_students_are_files_of_their_runs_and_no_page_of_the_report(small_config
     weights = ["results/small/runs/one/wecolora_r2_k4_a1_s0/student.safetensors", "one.safetensors"]
     assert campaign.files_of("mine") == weights
     assert set(weights) <= set(campaign.targets()) and campaign.all_scores() == []
-    assert json.loads(campaign.report_recipe(None))["artifacts"] == {}
+    assert json.loads(campaign.report_recipe())["artifacts"] == {}
 
 
 # Roots and results
@@ -723,7 +730,7 @@ def test_a_root_that_is_a_link_to_elsewhere_is_indexed_again(small_config, tmp_p
         (tmp_path / "link").unlink(missing_ok=True)
         (tmp_path / "link").symlink_to(tmp_path / disk)
         folder_state.cache_clear()
-        found.append(Campaign(small_config).prepare_recipe(SimpleNamespace(dataset="own")))
+        found.append(Campaign(small_config).prepare_recipe("own"))
     assert found[0] == found[2] != found[1]
 
 
@@ -740,7 +747,7 @@ def weighted(small_config, tmp_path, monkeypatch):
     os.utime(path, (hour - 60, hour - 60))
     small_config["teachers"]["one"]["weights"] = str(path)
     campaign = Campaign(small_config)
-    record = Path(f"{campaign.root}/runs/one/weco_kd_r2_a1_s0/student.json")
+    record = Path(f"{campaign.layout.root}/runs/one/weco_kd_r2_a1_s0/student.json")
     record.parent.mkdir(parents=True)
     record.write_text(json.dumps({"teacher_sha256": hashlib.sha256(b"old").hexdigest()}), encoding="utf-8")
     os.utime(record, (hour, hour))

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wecolora.config.artifacts import KEYS
-from wecolora.config.campaign import RULES, Config, parse
+from wecolora.config.campaign import Config
+from wecolora.config.checks import RULES
+from wecolora.config.kinds import KINDS
 from wecolora.config.methods import METHODS, papers_name
-from wecolora.config.reading import read_config, typed
+from wecolora.config.reading import parse, read_config, typed
 from wecolora.core.errors import BadInput
 
 REPOSITORY = Path(__file__).parents[3]
@@ -284,7 +285,7 @@ def artifact(kind, **changes):
     return {key: value for key, value in values.items() if value is not DELETE}
 
 
-@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_artifact_has_what_its_kind_needs_and_nothing_else(small_config, kind):
     def said(**changes):
         small_config["artifacts"]["one"] = artifact(kind, **changes)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
-from types import SimpleNamespace
 
 import pytest
 
 from wecolora.campaign.selection import Campaign
-from wecolora.config.campaign import parse
 from wecolora.config.protocol import PROTOCOLS, with_protocol
+from wecolora.config.reading import parse
+from wecolora.config.runs import RunSpec
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet
 OWN = [0.5, 0.5, 0.5]  # the default, as of the supervised teacher
@@ -43,15 +43,15 @@ def config(small_config):
 def jobs(config):
     """The recipes that a protocol decides, of a shard, students, features and a demo teacher."""
     campaign = Campaign(config)
-    w = SimpleNamespace(teacher="one", run="wecolora_r2_k4_a1_s0", shard="000", artifact="figure3")
+    run = RunSpec.parse("one", "wecolora_r2_k4_a1_s0")
     found = {
-        "cache": campaign.cache_recipe(w),
-        "features": campaign.feature_recipe(w, ["shapes"]),
-        "rollout": campaign.rollout_recipe(w),
-        "pretrain": campaign.pretrain_recipe(w),
-        "compare": campaign.compare_recipe(w),
+        "cache": campaign.cache_recipe("one", 0),
+        "features": campaign.feature_recipe(run, ["shapes"]),
+        "rollout": campaign.sight_recipe("figure3"),
+        "pretrain": campaign.pretrain_recipe("one"),
+        "compare": campaign.compare_recipe("one"),
     }
-    found |= {run: campaign.distill_recipe(SimpleNamespace(teacher="one", run=run)) for run in POINTS}
+    found |= {run: campaign.distill_recipe(RunSpec.parse("one", run)) for run in POINTS}
     values = {name: json.loads(recipe) for name, recipe in found.items()}
     for name in ("features", "rollout"):
         values[name] |= values[name]["statistics"]["shapes"]
@@ -83,7 +83,7 @@ def test_the_learning_rate_is_scaled_by_the_images_of_an_update(config):
     config["distill"] |= {"batch": 10, "accumulate": 3, "lr": {2: 1e-3, 3: 1e-4}}
     campaign = Campaign({**config, "protocol": "authors_code"})
     for run, base in {"weco_kd_r2_a1_s0": 1e-3, "weco_kd_r3_a1_s0": 1e-4}.items():
-        recipe = json.loads(campaign.distill_recipe(SimpleNamespace(teacher="one", run=run)))
+        recipe = json.loads(campaign.distill_recipe(RunSpec.parse("one", run)))
         assert recipe["lr"] == pytest.approx(base * 10 * 3 / 256)
 
 
@@ -147,7 +147,7 @@ def test_a_named_loss_point_is_not_renamed_by_the_protocol(config):
         campaign = Campaign({**config, "protocol": protocol})
         found = {}
         for run in campaign.config.runs():
-            recipe = json.loads(campaign.distill_recipe(SimpleNamespace(teacher="one", run=run.slug())))
+            recipe = json.loads(campaign.distill_recipe(run))
             found[run.slug()] = recipe["loss_point"]
         (other,) = {"before_norm", "after_norm"} - {own}
         assert found == {"wecolora_r2_k4_a1_s0": own, f"wecolora_r2_k4_a1_s0_{other}": other}

@@ -141,7 +141,9 @@ def test_every_method_gives_the_student_and_the_record_of_one_process(
     alone = work(ProcessGroup(), None)
     found = together(size, work)
     for method in recipes:
-        start = run_of(method, online_batches, distill_recipe(method=method, epochs=0), headed_teacher)[0]
+        recipe = distill_recipe(method=method)
+        untrained = {"optimisation": recipe.optimisation.model_copy(update={"epochs": 0})}
+        start = run_of(method, online_batches, recipe.model_copy(update=untrained), headed_teacher)[0]
         tokens, history, calls = alone[method]
         moved = (tokens - ends(start, images, "after_norm")).abs().max()
         for made in found:

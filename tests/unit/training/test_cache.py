@@ -238,7 +238,7 @@ def test_what_is_read_is_the_callers_own(recipe, shard):
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_a_cache_made_by_another_recipe_is_refused(shard, recipe, change, said):
-    message = refusal(shard, recipe.model_copy(update=change))
+    message = refusal(shard, CacheRecipe.model_validate({**recipe.model_dump(), **change}))
     for words in said:
         assert words in message, message
     unchanged = {"views", "seed", "mean", "std", "teacher", "corpus", "revision"} - set(change)
@@ -246,8 +246,8 @@ def test_a_cache_made_by_another_recipe_is_refused(shard, recipe, change, said):
 
 
 def test_a_cache_of_another_architecture_is_refused(shard, recipe):
-    other = recipe.architecture.model_copy(update={"num_heads": 4})
-    message = refusal(shard, recipe.model_copy(update={"architecture": other}))
+    other = recipe.input.architecture.model_copy(update={"num_heads": 4})
+    message = refusal(shard, CacheRecipe.model_validate({**recipe.model_dump(), "architecture": other}))
     assert "architecture" in message and "'num_heads': 2" in message and "'num_heads': 4" in message
 
 

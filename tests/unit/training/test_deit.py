@@ -161,7 +161,7 @@ def test_the_exported_student_loads_in_timm_and_its_feature_is_the_mean_of_both_
         tokens = model.forward_features(images)
         feature = model.forward_head(tokens, pre_logits=True)
         torch.testing.assert_close(feature, (tokens[:, 0] + tokens[:, 1]) / 2)
-        student = vit.load_student(distill_recipe().architecture.model_dump(), tmp_path / "student.safetensors")
+        student = vit.load_student(distill_recipe().input.architecture.model_dump(), tmp_path / "student.safetensors")
         assert torch.equal(vit.pooled(student, images), feature)
 
 

@@ -43,8 +43,8 @@ def snapshot(model):
 
 def tokens(model, pixels, recipe, point):
     """Of pixels, as ends() gives them of normalised images."""
-    inputs = (pixels.permute(0, 3, 1, 2).float() / 255 - torch.tensor(recipe.mean).view(3, 1, 1)) / torch.tensor(
-        recipe.std
+    inputs = (pixels.permute(0, 3, 1, 2).float() / 255 - torch.tensor(recipe.input.mean).view(3, 1, 1)) / torch.tensor(
+        recipe.input.std
     ).view(3, 1, 1)
     return ends(model, inputs, point)
 
@@ -95,7 +95,7 @@ def test_the_gradient_of_every_window_is_the_mean_of_its_micro_batches(
     """36 images in batches of 6, four to an update: windows of 4 and, left over, 2."""
     recipe = distill_recipe(method="weco_kd", epochs=1, accumulate=4)
     distill(tiny_teacher, online_batches, IMAGES, recipe)
-    student = copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2)
+    student = copy_weights(tiny_teacher, recipe.input.architecture.model_dump(), 2)
     batches = online_batches.calls[:]
     assert len(batches) == 6 and len(spies[0].gradients) == 2
     for window, found in zip([batches[:4], batches[4:]], spies[0].gradients, strict=True):
@@ -124,7 +124,7 @@ def test_the_learning_rate_follows_warmup_and_cosine_once_an_update(
 def test_the_first_update_has_no_learning_rate(tiny_teacher, online_batches, distill_recipe):
     recipe = distill_recipe(method="weco_kd", epochs=1, accumulate=6, warmup_epochs=1)
     student, _ = distill(tiny_teacher, online_batches, IMAGES, recipe)
-    assert same(student, copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2))
+    assert same(student, copy_weights(tiny_teacher, recipe.input.architecture.model_dump(), 2))
 
 
 def test_an_epoch_sees_each_image_once_in_a_new_order_and_its_own_view(tiny_teacher, online_batches, distill_recipe):
@@ -145,7 +145,7 @@ def test_dropped_micro_batches_are_not_even_read(tiny_teacher, online_batches, d
 def test_a_distillation_equals_one_written_in_plain_torch(tiny_teacher, online_batches, distill_recipe):
     recipe = distill_recipe(method="weco_kd", accumulate=4, epochs=3, loss_point="before_norm")
     found, history = distill(tiny_teacher, online_batches, IMAGES, recipe)
-    student = copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2)
+    student = copy_weights(tiny_teacher, recipe.input.architecture.model_dump(), 2)
     matrices = [p for p in student.parameters() if p.ndim > 1]
     vectors = [p for p in student.parameters() if p.ndim == 1]
     groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
@@ -192,7 +192,7 @@ def test_every_method_lowers_its_loss_and_leaves_the_teacher_alone(
     assert same(headed_teacher, before)
     for parameter in headed_teacher.parameters():
         assert parameter.grad is None and not parameter.requires_grad
-    architecture = recipe.architecture.model_dump()
+    architecture = recipe.input.architecture.model_dump()
     if method == "minivit":
         shape = vit.build(architecture, 4, "transformed")
     elif method == "minivit_depth":
@@ -276,7 +276,7 @@ def test_the_merged_student_differs_from_its_teacher_in_the_adapted_matrices_alo
 ):
     recipe = distill_recipe()
     student, _ = distill(tiny_teacher, online_batches, IMAGES, recipe)
-    start = copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2).state_dict()
+    start = copy_weights(tiny_teacher, recipe.input.architecture.model_dump(), 2).state_dict()
     adapted = {f"{layer}.weight" for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")}
     for name, tensor in student.state_dict().items():
         assert torch.equal(tensor, start[name]) == (name.removeprefix("blocks.").split(".", 1)[-1] not in adapted), name
@@ -297,7 +297,7 @@ def test_the_recorded_loss_is_taken_at_the_loss_point(
 ):
     recipe = distill_recipe(method=method, epochs=1, loss_point=point, lr=0.0)
     _, history = distill(tiny_teacher, online_batches, IMAGES, recipe)
-    student = copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2)
+    student = copy_weights(tiny_teacher, recipe.input.architecture.model_dump(), 2)
     pixels, _ = online_batches.batch(range(IMAGES), 0)
     with torch.no_grad():
         wanted = {p: tokens(tiny_teacher, pixels, recipe, p) for p in ("before_norm", "after_norm")}
@@ -471,9 +471,7 @@ def test_a_run_killed_while_its_student_was_being_written_trains_no_further(
 def cached_batches(tiny_teacher, unlabelled_index, distill_recipe, tmp_path):
     """The same pictures and tokens as the online source, from two shards."""
     recipe = distill_recipe()
-    keys = ("teacher", "corpus", "architecture", "mean", "std", "views")
-    values = {key: getattr(recipe, key) for key in keys}
-    shard_recipe = CacheRecipe(**values, seed=recipe.corpus_seed, low=0, high=100, revision=recipe.cache_revision)
+    shard_recipe = CacheRecipe.model_validate({**recipe.cache(), "low": 0, "high": 100})
     paths = [tmp_path / "000.h5", tmp_path / "001.h5"]
     for path, positions in zip(paths, [range(IMAGES)[::-1][:20], range(IMAGES)[::-1][20:]], strict=True):
         write_shard(path, unlabelled_index, positions, tiny_teacher, "digest", shard_recipe)
@@ -496,10 +494,11 @@ def test_cached_and_online_give_the_same_student_up_to_the_caches_rounding(
     recipe = distill_recipe(method=method)
     online, _ = distill(tiny_teacher, online_batches, IMAGES, recipe)
     cached, _ = distill(tiny_teacher, cached_batches, IMAGES, recipe)
-    other, _ = distill(tiny_teacher, online_batches, IMAGES, recipe.model_copy(update={"seed": 1}))
+    other, _ = distill(tiny_teacher, online_batches, IMAGES, distill_recipe(method=method, seed=1))
     pixels, _ = online_batches.batch(range(IMAGES), 0)
     with torch.no_grad():
-        start = tokens(copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2), pixels, recipe, "after_norm")
+        copied = copy_weights(tiny_teacher, recipe.input.architecture.model_dump(), 2)
+        start = tokens(copied, pixels, recipe, "after_norm")
         outputs = [tokens(student, pixels, recipe, "after_norm") for student in (online, cached, other)]
     learnt, rounding, seeds = ((outputs[0] - out).norm() for out in (start, outputs[1], outputs[2]))
     assert rounding < 0.01 * learnt
@@ -550,7 +549,7 @@ def test_a_student_is_distilled_from_unlabelled_files(tiny_teacher, distill_reci
     positions, _, _ = read_subset(tmp_path / "subset.parquet")
     assert sorted(positions) == list(range(12))
     recipe = distill_recipe()
-    source = OnlineBatches(index, positions, tiny_teacher, recipe.mean, recipe.std, 0, 16)
+    source = OnlineBatches(index, positions, tiny_teacher, recipe.input.mean, recipe.input.std, 0, 16)
     _, history = distill(tiny_teacher, source, 12, recipe)
     assert len(history) == 3
 

@@ -110,7 +110,7 @@ def test_every_block_is_compared_with_the_one_it_was_copied_from(tiny_teacher, d
     objective = TokenObjective(tiny_teacher, recipe)
     assert objective.blocks == [1, 3]
     loss = objective(images, torch.empty(0), None).loss
-    student = copy_weights(tiny_teacher, recipe.architecture.model_dump(), 2)
+    student = copy_weights(tiny_teacher, recipe.input.architecture.model_dump(), 2)
     seen = {}
     for name, model in (("teacher", tiny_teacher), ("student", student)):
         for number, block in enumerate(model.blocks):

@@ -61,7 +61,7 @@ def test_training_lowers_the_loss_and_returns_a_plain_backbone(objective, images
     assert [line.split(":")[0] for line in lines] == [f"epoch {number}/6" for number in range(1, 7)]
     assert losses(lines)[-1] < 0.8 * losses(lines)[0]
     assert not model.training
-    plain = vit.build(recipe(objective).architecture.model_dump()).state_dict().keys()
+    plain = vit.build(recipe(objective).input.architecture.model_dump()).state_dict().keys()
     head = {"head.weight", "head.bias"} if objective == "supervised" else set()
     assert model.state_dict().keys() == plain | head
 

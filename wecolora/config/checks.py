@@ -1,0 +1,304 @@
+"""Every check of a config that takes more than one key, made before anything runs. No torch.
+
+A check yields a sentence for each fault that it finds; the first is what the user is told.
+"""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from wecolora.config.artifacts import Artifact, Runs
+from wecolora.config.campaign import Config
+from wecolora.config.datasets import Dataset, several_labels
+from wecolora.config.kinds import AXES, KINDS
+from wecolora.config.methods import METHODS, components
+from wecolora.config.teachers import Teacher, head_classes
+from wecolora.config.training import Optimisation, ProbeSettings
+
+# What `snakemake NAME` already means (rules/); a test compares.
+RULES = {
+    "all",
+    "cache_teacher",
+    "caches",
+    "claims",
+    "collect",
+    "computation",
+    "compare_teacher",
+    "distill",
+    "fetch_teacher",
+    "figure",
+    "latent",
+    "prepare",
+    "pretrain_all",
+    "pretrain_teacher",
+    "report",
+    "resolved_config",
+    "rollout",
+    "subset",
+    "table",
+}
+
+
+def first_fault(config: Config) -> str | None:
+    """Return what is wrong with a config, in a sentence; None: nothing."""
+    for check in CHECKS:
+        for fault in check(config):
+            return fault
+    for name, artifact in config.artifacts.items():
+        for check_artifact in ARTIFACT_CHECKS:
+            for fault in check_artifact(config, f"artifacts.{name}", artifact):
+                return fault
+        for check_runs in RUNS_CHECKS:
+            for fault in check_runs(config, f"artifacts.{name}", artifact, artifact.runs) if artifact.runs else ():
+                return fault
+    return None
+
+
+# Of the campaign
+
+
+def names_are_known(config: Config) -> Iterator[str]:
+    """What one key names stands below another."""
+    for method in config.distill.lr_of:
+        yield from _unknown("distill.lr_of", method, METHODS, "method")
+    named = {"corpus.dataset": config.corpus.dataset, **{f"probe_of.{name}": name for name in config.probe_of}}
+    for key, name in named.items():
+        yield from _unknown(key, name, config.datasets, "data set")
+
+
+def warmup_is_part_of_training(config: Config) -> Iterator[str]:
+    """A warm-up takes no more epochs than there are."""
+    schedules: dict[str, Optimisation | ProbeSettings] = {"distill": config.distill, "probe": config.probe}
+    schedules |= {f"probe_of.{name}": config.probe_for(name) for name in config.probe_of}
+    for key, settings in schedules.items():
+        if settings.warmup_epochs > settings.epochs:
+            yield f"{key}.warmup_epochs: {settings.warmup_epochs:g} is more than {key}.epochs, {settings.epochs}"
+
+
+def pretraining_is_of_a_teacher(config: Config) -> Iterator[str]:
+    """A demo teacher, and the data set that it is trained on, are the config's."""
+    for name, training in config.pretraining.items():
+        yield from _unknown("pretraining", name, config.teachers, "teacher")
+        yield from _unknown(f"pretraining.{name}.dataset", training.dataset, config.datasets, "data set")
+
+
+def targets_are_artifacts(config: Config) -> Iterator[str]:
+    """What is chosen is there."""
+    for target in config.targets:
+        yield from _unknown("targets", target, config.artifacts, "artifact")
+
+
+def roles_are_taken_once(config: Config) -> Iterator[str]:
+    """Each teacher and data set can be read, and at most one is, or stands for, each of the paper's."""
+    entries: Mapping[str, Dataset | Teacher]
+    for key, entries in (("teachers", config.teachers), ("datasets", config.datasets)):
+        roles: list[str] = []
+        for name, entry in entries.items():
+            if not _as_seen(entry.label):
+                yield f"{key}.{name}.label: needs a text that can be seen"
+            if entry.paper and entry.stands_for:
+                yield f"{key}.{name}: `paper` says that it is the paper's, so leave out `stands_for`"
+            role = entry.paper or entry.stands_for
+            if role in roles:
+                yield f"{key}.{name}: another is, or stands for, the paper's {role} already"
+            roles += [role] if role else []
+
+
+def tables_are_taken_once(config: Config) -> Iterator[str]:
+    """At most one table regenerates each of the paper's."""
+    tables: list[int] = []
+    for name, artifact in config.artifacts.items():
+        if artifact.paper_table in tables:
+            yield f"artifacts.{name}.paper_table: another is the paper's Table {artifact.paper_table}"
+        tables += [artifact.paper_table] if artifact.paper_table else []
+
+
+def names_are_no_rules(config: Config) -> Iterator[str]:
+    """`snakemake NAME` means the artifact, or the rule, and never both."""
+    stages = ("features", "probe")
+    jobs = {f"{stage}_{data.job or name}" for name, data in config.datasets.items() for stage in stages}
+    for name in config.artifacts:
+        if name in RULES | jobs:
+            yield f"artifacts.{name}: is the name of a rule; choose another"
+
+
+CHECKS: list[Callable[[Config], Iterator[str]]] = [
+    names_are_known,
+    warmup_is_part_of_training,
+    pretraining_is_of_a_teacher,
+    targets_are_artifacts,
+    roles_are_taken_once,
+    tables_are_taken_once,
+    names_are_no_rules,
+]
+
+
+# Of an artifact
+
+
+def datasets_are_known(config: Config, where: str, artifact: Artifact) -> Iterator[str]:
+    """An artifact's data sets are the config's."""
+    for dataset in artifact.datasets:
+        yield from _unknown(f"{where}.datasets", dataset, config.datasets, "data set")
+
+
+def classes_can_be_coloured(config: Config, where: str, artifact: Artifact) -> Iterator[str]:
+    """An image has one class where classes are shown, which would else be found out when all students are trained."""
+    kind = KINDS[artifact.kind]
+    for name in artifact.datasets:
+        if kind.shows_classes and several_labels(config.datasets[name]):
+            yield (
+                f"{where}.datasets: {name} has several labels an image, and classes are what {kind.called} colours; "
+                "take a data set with one label an image"
+            )
+
+
+def columns_can_be_told_apart(config: Config, where: str, artifact: Artifact) -> Iterator[str]:
+    """No two of what is printed look alike."""
+    yield from _alike(f"{where}.rows", artifact.rows)
+    yield from _alike(f"{where}.datasets", [config.datasets[name].label for name in artifact.datasets])
+
+
+ARTIFACT_CHECKS: list[Callable[[Config, str, Artifact], Iterator[str]]] = [
+    datasets_are_known,
+    classes_can_be_coloured,
+    columns_can_be_told_apart,
+]
+
+
+# Of an artifact's runs
+
+
+def runs_can_be_told_apart(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
+    """An axis with several values is one that the artifact shows."""
+    for axis in AXES:
+        values = list(dict.fromkeys(getattr(runs, axis)))
+        if len(values) > 1 and axis not in artifact.cells():
+            by = f"`x: {artifact.x}`" if artifact.x else f"`rows: {', '.join(artifact.rows)}`"
+            by = KINDS[artifact.kind].called or by
+            yield f"{where}.runs.{axis}: {values} cannot be told apart by {by}; give one value"
+
+
+def methods_have_their_axes(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
+    """A method is known, has a rank where it needs one, and the axis that a figure is drawn over."""
+    for method in runs.method:
+        yield from _unknown(f"{where}.runs.method", method, METHODS, "method")
+        if "k" in METHODS[method].axes and not runs.k:
+            yield f"{where}.runs.k: method {method} needs a rank"
+        if artifact.x and artifact.x not in METHODS[method].axes:
+            missing = f"{'rank' if artifact.x == 'k' else artifact.x} to draw over (x: {artifact.x})"
+            having = ", ".join(name for name in METHODS if artifact.x in METHODS[name].axes)
+            yield f"{where}.runs.method: {method} has no {missing}; these have: {having}"
+
+
+def ticks_tell_methods_apart(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
+    """No two methods have the same components where these are what is printed of them."""
+    ticks = [components(method) for method in dict.fromkeys(runs.method)]
+    if "components" in artifact.rows and len(set(ticks)) < len(ticks):
+        yield f"{where}.rows: `components` cannot tell {', '.join(runs.method)} apart; use `method`"
+
+
+def teachers_are_known(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
+    """An artifact's teachers are the config's, and no two look alike."""
+    for teacher in runs.teacher:
+        yield from _unknown(f"{where}.runs.teacher", teacher, config.teachers, "teacher")
+    yield from _alike(f"{where}.runs.teacher", [config.teachers[name].label for name in dict.fromkeys(runs.teacher)])
+
+
+def class_tokens_are_there(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
+    """A teacher whose class token is shown has one."""
+    for teacher in runs.teacher:
+        if KINDS[artifact.kind].shows_class_token and not config.teachers[teacher].architecture.class_token:
+            yield f"{where}.runs.teacher: a rollout shows the class token's, and {teacher} has none"
+
+
+def methods_fit_their_teachers(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
+    """A method can learn from each of the teachers, and from the corpus."""
+    for teacher in runs.teacher:
+        for method in runs.method:
+            if why := _unfit(config, method, teacher):
+                yield f"{where}.runs.method: {method} {why}"
+
+
+def depths_fit(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
+    """A teacher has blocks enough for each r, as many as `distill.layers` lists, and a learning rate."""
+    listed = config.distill.layers
+    for teacher in runs.teacher:
+        depth = config.teachers[teacher].architecture.depth
+        for r in runs.r:
+            if r > depth:
+                yield f"{where}.runs.r: {r} is more than the {depth} blocks of {teacher}; r must lie in 1..{depth}"
+            fits = isinstance(listed, str) or (len(listed) == depth // r and all(0 <= one < depth for one in listed))
+            if not fits:
+                yield (
+                    f"distill.layers: {listed} is no student of {teacher} for r = {r} in {where}; name "
+                    f"{depth // r} blocks from 0 to {depth - 1}, or give a rule"
+                )
+            if r not in config.distill.lr:
+                yield f"{where}.runs.r: distill.lr has no learning rate for r = {r}; it has {sorted(config.distill.lr)}"
+
+
+def ranks_fit(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
+    """A rank is no more than the smaller side of an adapted matrix."""
+    for teacher in runs.teacher:
+        shape = config.teachers[teacher].architecture
+        most = min(shape.embed_dim, int(shape.embed_dim * shape.mlp_ratio))
+        for k in runs.k:
+            if k > most:
+                yield f"{where}.runs.k: {k} is more than min(d1, d2) = {most} of {teacher}; k must lie in 1..{most}"
+
+
+RUNS_CHECKS: list[Callable[[Config, str, Artifact, Runs], Iterator[str]]] = [
+    runs_can_be_told_apart,
+    methods_have_their_axes,
+    ticks_tell_methods_apart,
+    teachers_are_known,
+    class_tokens_are_there,
+    methods_fit_their_teachers,
+    depths_fit,
+    ranks_fit,
+]
+
+
+def _unfit(config: Config, name: str, teacher: str) -> str | None:
+    """Return why a method cannot learn from a teacher, or from the corpus; None: it can."""
+    method, shape = METHODS[name], config.teachers[teacher].architecture
+    if method.objective.startswith("deit") and (shape.global_pool != "token" or not shape.class_token):
+        return f"needs a class token, and {teacher} pools patches"
+    if method.start == "random" and shape.global_pool == "map":
+        return f"starts at random and never trains the pooling of {teacher}; give that `global_pool: avg`"
+    if method.objective.startswith("minivit") and shape.scale_attn_norm:
+        return f"shares plain attention, and that of {teacher} has a norm (scale_attn_norm)"
+    if not method.reads_labels:
+        return None
+    if head_classes(config.teachers[teacher]) == 0:
+        return f"learns from the teacher's logits, and {teacher} has no head; take deit, or weights with a head"
+    corpus = config.datasets[config.corpus.dataset]
+    if corpus.source == "table" and corpus.labels is None:
+        return f"learns from labels, and the corpus, {config.corpus.dataset}, has none (labels: null)"
+    if several_labels(corpus):
+        return f"learns from one label an image, and the corpus, {config.corpus.dataset}, has several"
+    return None
+
+
+def _unknown(key: str, name: str, allowed: Mapping[str, Any], what: str) -> Iterator[str]:
+    if name not in allowed:
+        close = difflib.get_close_matches(name, allowed, n=1)
+        hint = f"; did you mean {close[0]}" if close else ""
+        yield f"{key}: {name!r} is no known {what}{hint}; known are {', '.join(allowed)}"
+
+
+def _alike(key: str, texts: Iterable[str]) -> Iterator[str]:
+    printed = [_as_seen(text) for text in texts]
+    for text in printed:
+        if printed.count(text) > 1:
+            yield f"{key}: two would be printed as {text!r}; name each once and give each its own label"
+
+
+def _as_seen(text: str) -> str:
+    """Return a text without what no eye tells apart: spelling of accents, white space, characters without width."""
+    visible = "".join(sign for sign in unicodedata.normalize("NFC", text) if unicodedata.category(sign) != "Cf")
+    return " ".join(visible.split())
