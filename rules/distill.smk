@@ -1,4 +1,4 @@
-"""One run, one job: a student from its teacher, merged."""
+"""The runs: each is one job, which distils a student from its teacher and merges its adapters."""
 
 
 rule distill:
@@ -12,7 +12,7 @@ rule distill:
     output:
         student=f"{RUN}/student.safetensors",
         about=f"{RUN}/student.json",
-        circumstances=f"{RUN}/circumstances.json",
+        provenance=f"{RUN}/circumstances.json",
     log:
         f"{LOGS}/distill/{{teacher}}/{{run}}.log",
     params:

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-# On a cluster the jobs of a run share one submission, as far as the profile says (group-components), and take turns
-# there: one GPU serves them all, and each may have the whole of the memory. Inside, Snakemake would start all at once.
+# On a cluster the jobs of a run share one submission, as far as the profile says (group-components). Within it they
+# take turns, so that one GPU serves them all and each may use all of the memory. Snakemake alone would start all at once.
 if workflow.remote_exec or (workflow.nodes and workflow.group_settings.group_components):
     workflow.register_resource("turn", 1)
 
@@ -46,7 +46,7 @@ for job, datasets in campaign.probe_jobs().items():
             features=expand(f"{RUN}/features/{{dataset}}.h5", dataset=datasets, allow_missing=True),
         output:
             scores=expand(f"{RUN}/scores/{{dataset}}.json", dataset=datasets, allow_missing=True),
-            circumstances=f"{RUN}/scores/circumstances_{job}.json",
+            provenance=f"{RUN}/scores/circumstances_{job}.json",
         log:
             f"{LOGS}/probe/{{teacher}}/{{run}}/{job}.log",
         group:

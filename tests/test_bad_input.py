@@ -203,7 +203,7 @@ def job_of(config: dict[str, Any], name: str) -> Job:
         return Job(cache_teacher.main, {**inputs, "threads": 1}, {"cache": SHARDS[int(w.shard)]})
     if rule == "distill":
         inputs = {"index": c.corpus, "subset": c.subset, "weights": c.weights(w), "shards": c.shards(w)}
-        outputs = {"student": f"{run}/student.safetensors", "circumstances": f"{run}/circumstances.json"}
+        outputs = {"student": f"{run}/student.safetensors", "provenance": f"{run}/circumstances.json"}
         inputs |= {"resume": "results/.resume", "recipe": c.distill_recipe(w), "threads": 1, "group": ProcessGroup()}
         return Job(distill.main, inputs, outputs)
     if rule == "features":
@@ -216,7 +216,7 @@ def job_of(config: dict[str, Any], name: str) -> Job:
     if rule == "probe":
         inputs = {"about": c.about(w), "features": [f"{run}/features/pictures.h5"], "threads": 1}
         inputs |= {"recipe": c.probe_recipe(w, ["pictures"]), "run": RunSpec.parse(w.teacher, w.run)}
-        outputs = {"scores": [f"{run}/scores/pictures.json"], "circumstances": f"{run}/scores/circumstances.json"}
+        outputs = {"scores": [f"{run}/scores/pictures.json"], "provenance": f"{run}/scores/circumstances.json"}
         return Job(probe.main, inputs, outputs)
     if rule == "collect":
         return Job(collect.main, {"scores": c.all_scores()}, {"table": f"{ROOT}/scores.csv"})

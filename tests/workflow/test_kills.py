@@ -51,7 +51,7 @@ def jobs():
         ),
         "distill": (
             Named(index=index, subset=subset, weights=weights, shards=shards),
-            Named(**student, circumstances=happened),
+            Named(**student, provenance=happened),
             campaign.distill_recipe(w),
         ),
         "features": (
@@ -61,7 +61,7 @@ def jobs():
         ),
         "probe": (
             Named(about=[student["about"]], features=features),
-            Named(scores=[f"{folder}/scores/{name}.json" for name in probed], circumstances=happened),
+            Named(scores=[f"{folder}/scores/{name}.json" for name in probed], provenance=happened),
             campaign.probe_recipe(w, probed),
         ),
     }
