@@ -21,7 +21,7 @@ BENCHMARKS = {"steps": steps, "reads": reads, "probes": probes, "decode": decode
 
 
 def main() -> None:
-    """Parse the arguments, run what they name, print a table each."""
+    """Parse the arguments, run the benchmarks that they name, and print a table for each."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which to run: {', '.join(BENCHMARKS)}; all if none")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that they run, measures nothing")

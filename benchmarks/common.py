@@ -17,9 +17,9 @@ from wecolora.config.teachers import Architecture
 from wecolora.config.training import Optimisation
 from wecolora.data.images import Index
 from wecolora.models.vit import build
-from wecolora.training.cache import CacheReader, write_shard
+from wecolora.training.cache import CacheReader, Recording, write_shard
 
-SHA256 = "0" * 64  # of the weights, which no file holds
+SHA256 = "0" * 64  # stands for the weights, which are in no file
 ARCHITECTURE = Architecture()  # ViT-B/16 at 224 px
 RECIPE = DistillRecipe(
     method="wecolora",
@@ -40,20 +40,20 @@ RECIPE = DistillRecipe(
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a benchmark runs and how large it is."""
+    """The folder, the device and the size of a benchmark's run."""
 
     folder: Path
     device: str
     quick: bool
 
     def pick(self, quick: int, cpu: int, gpu: int) -> int:
-        """A size or a number of rounds for this device; the quick one only shows that the benchmark runs."""
+        """Return a size or a number of rounds for this device; the quick one only shows that the benchmark runs."""
         return quick if self.quick else gpu if self.device == "cuda" else cpu
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. ``met``: whether the aim is, None where the line has no aim."""
+    """A line of the table; ``met`` says whether its aim is met, and is None for a line without an aim."""
 
     what: str
     measured: str
@@ -63,13 +63,13 @@ class Row:
 
 
 def random_teacher(depth: int | None = None) -> VisionTransformer:
-    """ViT-B/16 with random weights, frozen; ``depth`` replaces its 12 blocks."""
+    """Return ViT-B/16 with random weights, frozen; ``depth`` replaces its 12 blocks."""
     torch.manual_seed(0)
     return build(ARCHITECTURE.model_dump(), depth).requires_grad_(False).eval()
 
 
 def random_images(folder: Path, train: int, test: int = 0) -> Index:
-    """An index of noise images of 256 x 256 in two classes."""
+    """Write noise images of 256 x 256 in two classes, and return their index."""
     count = train + test
     rng = np.random.default_rng(0)
     np.save(folder / f"images{count}.npy", rng.integers(0, 256, (count, 256, 256, 3), np.uint8))
@@ -87,18 +87,21 @@ def random_images(folder: Path, train: int, test: int = 0) -> Index:
 
 
 def write_cache(path: Path, index: Index, teacher: VisionTransformer, recipe: DistillRecipe, device: str) -> None:
-    """A shard of all images of the index, for a run of this recipe."""
+    """Write a shard of all images of the index, for a run of this recipe."""
     wanted = CacheRecipe.model_validate({**recipe.cache(), "low": 0, "high": 100})
-    write_shard(path, index, range(len(index.ids)), teacher, SHA256, wanted, device, batch=32)
+    write_shard(path, index, range(len(index.ids)), teacher, SHA256, wanted, Recording(device, batch=32))
 
 
 def open_cache(path: Path, recipe: DistillRecipe) -> CacheReader:
-    """A reader that has verified nothing so far."""
+    """Return a reader that has verified nothing so far."""
     return CacheReader([path], recipe.cache(), SHA256)
 
 
 def seconds(work: Callable[[], Any], device: str = "cpu") -> float:
-    """How long the work takes; a GPU's queue is empty before and after. What it returns is freed after the clock."""
+    """Return how long the work takes; a GPU's queue is empty before and after.
+
+    What the work returns is freed after the clock has stopped.
+    """
     synchronise = torch.cuda.synchronize if device == "cuda" else lambda: None
     synchronise()
     start = time.perf_counter()
@@ -110,11 +113,14 @@ def seconds(work: Callable[[], Any], device: str = "cpu") -> float:
 
 
 def interleaved(variants: dict[str, Callable[[], Any]], rounds: int, device: str) -> dict[str, np.ndarray]:
-    """Seconds of each variant in each round; a round runs every variant once, and a first one warms up, uncounted."""
+    """Return the seconds of each variant in each round.
+
+    A round runs every variant once. A first round warms up and does not count.
+    """
     times = [[seconds(work, device) for work in variants.values()] for _ in range(1 + rounds)][1:]
     return dict(zip(variants, np.array(times).T, strict=True))
 
 
 def ratio(above: np.ndarray, below: np.ndarray) -> float:
-    """Median over the rounds of what both took in the same round: a machine that slows down slows both."""
+    """Return the median over the rounds of above / below; a machine that slows down slows both sides of a round."""
     return float(np.median(above / below))

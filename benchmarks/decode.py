@@ -1,4 +1,4 @@
-"""(d) Images per second and core, from JPEG files to the pixels that a model gets, over bare decoding by Pillow."""
+"""Benchmark (d): images a second and core, from JPEG files to a model's pixels, over bare decoding by Pillow."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from wecolora.training.cache import view_pixels
 
 SIZE = ARCHITECTURE.img_size
 TITLE = f"Images a second and core, JPEG files to crops of {SIZE} px; the ratio is to bare decoding by Pillow"
-SHAPES = {"0.2 MP": (500, 375), "12 MP": (4000, 3000)}  # ImageNet's median, and a camera's
+SHAPES = {"0.2 MP": (500, 375), "12 MP": (4000, 3000)}  # the median of ImageNet, and a camera's size
 
 
 def run(setting: Setting) -> list[Row]:
-    """A round goes once through all files, which the page cache holds, for each line. With workers: per worker."""
+    """Measure each line; a round goes once through all files, which the page cache holds.
+
+    With workers, the speed is that of one worker.
+    """
     counts = {"0.2 MP": setting.pick(16, 128, 512), "12 MP": setting.pick(1, 3, 12)}
     indexes = {kind: _photographs(setting.folder, kind, count) for kind, count in counts.items()}
     images = indexes["0.2 MP"]
     one_view = partial(view_pixels, images, numbers=[0], seed=0, size=SIZE)
-    decoders = {workers: Loader(one_view, workers) for workers in (0, 1, 2)}
+    loaders = {workers: Loader(one_view, workers) for workers in (0, 1, 2)}
     batches = np.arange(counts["0.2 MP"]).reshape(-1, 16).tolist()
 
     variants: dict[str, Callable[[], object]] = {}
@@ -40,7 +43,7 @@ def run(setting: Setting) -> list[Row]:
             "10 views": views,
         }
         variants |= {f"{kind}, {name}": partial(_each, step, counts[kind]) for name, step in steps.items()}
-    variants |= {f"0.2 MP, a view, {n} workers": partial(_all, decoders[n], batches) for n in decoders}
+    variants |= {f"0.2 MP, a view, {n} workers": partial(_all, loaders[n], batches) for n in loaders}
     times = interleaved(variants, setting.pick(1, 5, 5), "cpu")
 
     def row(name: str) -> Row:
@@ -54,7 +57,7 @@ def run(setting: Setting) -> list[Row]:
 
 
 def _photographs(folder: Path, kind: str, count: int) -> Index:
-    """One photograph, enlarged, with a grain of its own each."""
+    """Write copies of one photograph, enlarged, each with a grain of its own, and return their index."""
     rng = np.random.default_rng(0)
     photograph = Image.fromarray(skimage.data.coffee()).resize(SHAPES[kind], Image.Resampling.BICUBIC)
     names = [f"{kind} {number}.jpg" for number in range(count)]
@@ -75,6 +78,6 @@ def _each(step: Callable[[int], object], count: int) -> None:
         step(position)
 
 
-def _all(decoder: Loader, batches: list[list[int]]) -> None:
-    for _ in decoder(batches):
+def _all(loader: Loader, batches: list[list[int]]) -> None:
+    for _ in loader(batches):
         pass

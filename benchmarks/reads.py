@@ -1,4 +1,4 @@
-"""(b) Random batches from a teacher cache, over the same bytes copied out of a raw memory map."""
+"""Benchmark (b): random batches from a teacher cache, over the same bytes copied out of a raw memory map."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ TITLE = f"Random batches of {BATCH} from a teacher cache, over a memory map of t
 
 
 def run(setting: Setting) -> list[Row]:
-    """Each round opens both anew and goes twice through all batches: first reads, then reads of verified views."""
+    """Measure the reads of both sides.
+
+    Each round opens both anew and goes twice through all batches: first reads, then reads of verified views.
+    """
     images, views, rounds = setting.pick(128, 256, 256), setting.pick(2, 6, 6), setting.pick(1, 10, 10)
     recipe = RECIPE.model_copy(update={"views": views})
     path = setting.folder / "cache.h5"
-    # One block gives tokens of the same shape as twelve do, sooner.
+    # One block gives tokens of the same shape as twelve do, but sooner.
     write_cache(path, random_images(setting.folder, images), random_teacher(depth=1), recipe, setting.device)
     _settle(path)
     rng = np.random.default_rng(0)
@@ -50,8 +53,10 @@ def run(setting: Setting) -> list[Row]:
 
 
 def _both(reader: CacheReader, maps: Maps, batches: list[tuple[np.ndarray, int]]) -> Times:
-    """Seconds of each batch, by the reader and from the maps. They take turns, half a file apart, so that neither finds
-    in the processor's cache what the other has just read."""
+    """Return the seconds of each batch, by the reader and from the maps.
+
+    The two take turns, half a file apart, so that neither finds in the processor's cache what the other has just read.
+    """
     times = []
     for number, (rows, view) in enumerate(batches):
         ours = seconds(partial(reader.read, rows.tolist(), view))

@@ -1,4 +1,4 @@
-"""(a) A distillation step, teacher cached and online, over the bare forward and backward of the LoRA student."""
+"""Benchmark (a): a distillation step, teacher cached and online, over a bare forward and backward of the student."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ TITLE = "A distillation step (WeCoLoRA, r = 2, k = 128) over its bare forward + 
 
 
 def run(setting: Setting) -> list[Row]:
-    """A round is one window of micro-batches and its update, by the very code of a distillation's epoch."""
+    """Measure a step in three variants.
+
+    A round is one window of micro-batches and its update, by the very code of a distillation's epoch.
+    """
     device = setting.device
     steps, rounds = setting.pick(2, 4, 16), setting.pick(1, 5, 9)
     recipe = RECIPE.model_copy(update={"batch": setting.pick(1, 8, 64), "accumulate": steps})

@@ -1,4 +1,4 @@
-"""Everything at once, and the targets that users name: each artifact by its own name."""
+"""The targets that users name: all scores, the resolved config, all caches, each artifact by its name, the demo's teachers."""
 
 
 rule collect:
@@ -22,13 +22,13 @@ rule resolved_config:
     log:
         paths.log("resolved_config"),
     params:
-        # By a function: in a plain text Snakemake would take braces for wildcards.
+        # A function, because Snakemake would take braces in a plain text for wildcards.
         config=lambda wildcards: campaign.resolved(),
     script:
         "../workflow_scripts/resolved_config.py"
 
 
-# On request: the teachers' caches alone, say on the nodes that have them cheapest, or what was lost of them.
+# On request: the teachers' caches alone, for example on the cheapest nodes, or after some of them were lost.
 rule caches:
     input:
         {shard for run in campaign.trained() for shard in campaign.shards(run)},

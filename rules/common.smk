@@ -16,7 +16,7 @@ from wecolora.core.files import in_utf8, remove_leftovers
 try:
     in_utf8()
     refuse_unquotable(sys.executable)
-    # Not Snakemake's own `config`, in which a key may have stood twice, or stands alone, by the profile.
+    # Not Snakemake's own `config`: it hides that a file gives a key twice, and may hold the profile's values alone.
     values = {}
     for path in workflow.configfiles:
         update_config(values, read_config(path))
@@ -40,12 +40,12 @@ def of_run(ask, **known):
 
 
 def shown(path, category):
-    """An artifact's file, marked for `snakemake --report`, with the artifact's caption."""
+    """Mark an artifact's file for `snakemake --report`, with the artifact's caption."""
     return report(path, category=category, caption="caption.rst", labels={"artifact": "{artifact}"})
 
 
 def kept(features):
-    """Features, which the config may want deleted when their probes are done."""
+    """Mark features as temporary if the config wants them deleted when their probes are done."""
     return features if campaign.config.keep_features else temp(features)
 
 
@@ -57,7 +57,7 @@ wildcard_constraints:
     shard=r"\d+",
 
 
-# On a cluster these are made where Snakemake runs: seconds each, too little for a job.
+# On a cluster these run where Snakemake runs. Each takes seconds, which is too little for a job.
 localrules:
     subset,
     table,

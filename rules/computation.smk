@@ -1,4 +1,4 @@
-"""The computation study: it needs shapes, and neither weights nor images."""
+"""The computation study, which needs shapes, but neither weights nor images."""
 
 
 rule computation:
@@ -13,7 +13,7 @@ rule computation:
     params:
         recipe=of("artifact", campaign.computation_recipe),
         caption=of("artifact", campaign.caption),
-    # All that there are, so that no other job slows what it times.
+    # All threads that there are, so that no other job slows what it times.
     threads: 256
     resources:
         gpu=1,

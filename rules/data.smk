@@ -1,4 +1,4 @@
-"""The images: an index of each data set, and the order in which subsets take those of the corpus."""
+"""The images: an index of each data set, and the order in which subsets take the images of the corpus."""
 
 
 rule prepare:
@@ -11,7 +11,7 @@ rule prepare:
         paths.log("prepare"),
     params:
         recipe=of("dataset", campaign.prepare_recipe),
-    # Each reads and checks some 1500 images a second. For a large data set: --set-threads prepare=16.
+    # Each thread reads and checks some 1500 images a second. A large data set needs more: --set-threads prepare=16.
     threads: 1
     script:
         "../workflow_scripts/prepare.py"

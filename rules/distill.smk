@@ -1,4 +1,4 @@
-"""One run, one job: a student from its teacher, merged."""
+"""The runs: each is one job, which distils a student from its teacher and merges its adapters."""
 
 
 rule distill:
@@ -12,7 +12,7 @@ rule distill:
     output:
         student=paths.student,
         about=paths.about,
-        circumstances=paths.provenance,
+        provenance=paths.provenance,
     log:
         paths.log("distill"),
     params:

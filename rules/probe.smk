@@ -1,7 +1,7 @@
 """A student's features of each data set, and the linear probe on them. Data sets of one job share its start-up."""
 
-# On a cluster the jobs of a run share one submission, as far as the profile says (group-components), and take turns
-# there: one GPU serves them all, and each may have the whole of the memory. Inside, Snakemake would start all at once.
+# On a cluster the jobs of a run share one submission, as far as the profile says (group-components). Within it they
+# take turns, so that one GPU serves them all and each may use all of the memory. Snakemake alone would start all at once.
 if workflow.remote_exec or (workflow.nodes and workflow.group_settings.group_components):
     workflow.register_resource("turn", 1)
 
@@ -44,7 +44,7 @@ for job, datasets in campaign.probe_jobs().items():
             features=expand(paths.features, dataset=datasets, allow_missing=True),
         output:
             scores=expand(paths.score, dataset=datasets, allow_missing=True),
-            circumstances=paths.probe_provenance.replace("{job}", job),
+            provenance=paths.probe_provenance.replace("{job}", job),
         log:
             paths.log("probe").replace("{job}", job),
         group:

@@ -1,4 +1,4 @@
-"""The paper's tables, and the verdicts on what it says in words."""
+"""The paper's tables, and the verdicts on what the paper says in words."""
 
 
 rule table:

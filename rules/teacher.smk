@@ -1,5 +1,4 @@
-"""The teachers' weights; what every run of a teacher learns from, recorded once; and the demo's teachers, trained on
-request."""
+"""The teachers: their weights, the caches that all runs of a teacher learn from, and, on request, the demo's."""
 
 
 rule fetch_teacher:

@@ -208,7 +208,7 @@ def _distill(c: Campaign, paths: Layout, slug: str) -> Job:
     run = RunSpec.parse("tiny", slug)
     inputs = {"index": c.corpus, "subset": c.subset, "weights": c.weights("tiny"), "shards": c.shards(run)}
     inputs |= {"resume": RESUME, "recipe": c.distill_recipe(run), "threads": 1, "group": ProcessGroup()}
-    outputs = {"student": c.student(run), "circumstances": paths.provenance.format(teacher="tiny", run=slug)}
+    outputs = {"student": c.student(run), "provenance": paths.provenance.format(teacher="tiny", run=slug)}
     return Job(distill.main, inputs, outputs)
 
 
@@ -222,7 +222,7 @@ def _probe(c: Campaign, paths: Layout, slug: str) -> Job:
     run = RunSpec.parse("tiny", slug)
     inputs = {"about": c.about(run), "features": [c.features(run, "pictures")], "threads": 1, "run": run}
     happened = paths.probe_provenance.format(teacher="tiny", run=slug, job="pictures")
-    outputs = {"scores": [c.score(run, "pictures")], "circumstances": happened}
+    outputs = {"scores": [c.score(run, "pictures")], "provenance": happened}
     return Job(probe.main, {**inputs, "recipe": c.probe_recipe(run, ["pictures"])}, outputs)
 
 

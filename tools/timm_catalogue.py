@@ -1,5 +1,8 @@
-"""Writes wecolora/config/timm_catalogue.json from the installed timm: which models it builds as its plain
-VisionTransformer, in what shape, and with which weights (make models)."""
+"""The maker of wecolora/config/timm_catalogue.json (``make models``).
+
+The table says which models the installed timm builds as its plain VisionTransformer, in what shape, and with which
+weights.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from unittest.mock import patch
 
 from wecolora.config.timm_catalogue import HALF, TABLE
 
-# Arguments of timm's VisionTransformer that take code, and why a model that sets them is no plain one.
+# The arguments of timm's VisionTransformer that take code, and why a model that sets one is no plain one.
 REFUSED = {
     "block_fn": "its blocks are {}, not timm's plain ones",
     "mlp_layer": "its feed-forward layers are gated ({}), and adapters are defined for two plain layers",
@@ -22,11 +25,11 @@ REFUSED = {
 
 
 class _Found(BaseException):
-    """Carries out of timm's factory what it was about to build; no exception that the factory might handle."""
+    """A way out of timm's factory for what it was about to build; the factory handles no such exception."""
 
 
 def built(name: str) -> tuple[type, dict[str, Any]]:
-    """The class that timm builds for a model, and, of a plain VisionTransformer, the arguments. Nothing is built."""
+    """Return the class that timm would build for a model, and the arguments if it is a plain VisionTransformer."""
     import timm
     from timm.models import _builder
     from timm.models.vision_transformer import VisionTransformer
@@ -57,7 +60,7 @@ def built(name: str) -> tuple[type, dict[str, Any]]:
 
 
 def refusal(arguments: dict[str, Any]) -> str | None:
-    """Why a VisionTransformer of these arguments is no plain one."""
+    """Return why a VisionTransformer of these arguments is no plain one, or None if it is."""
     for key, why in REFUSED.items():
         if key in arguments:
             code = arguments[key].func if isinstance(arguments[key], partial) else arguments[key]
@@ -66,7 +69,7 @@ def refusal(arguments: dict[str, Any]) -> str | None:
 
 
 def described(arguments: dict[str, Any]) -> dict[str, Any]:
-    """timm's arguments as those of ``recipes.Architecture``, less its defaults."""
+    """Return timm's arguments as those of ``Architecture``, without its defaults."""
     from timm.layers import get_norm_layer
 
     from wecolora.config.teachers import Architecture
@@ -87,7 +90,10 @@ def described(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def weights_of(name: str) -> dict[str, dict[str, Any]]:
-    """What timm says of each of a model's weights, by tag, timm's default first; less the commonest."""
+    """Return what timm says about each of a model's weights, by tag; timm's default is first.
+
+    The commonest values are left out.
+    """
     from timm.models import get_arch_pretrained_cfgs, get_pretrained_cfg
 
     commonest = {"mean": HALF, "std": HALF, "num_classes": 1000, "elsewhere": None}
@@ -108,7 +114,7 @@ def weights_of(name: str) -> dict[str, dict[str, Any]]:
 
 
 def make_table() -> dict[str, Any]:
-    """The table of the installed timm."""
+    """Return the table of the installed timm."""
     import timm
 
     found: dict[str, Any] = {"timm": timm.__version__, "models": {}, "refused": {}, "families": {}}
@@ -124,7 +130,7 @@ def make_table() -> dict[str, Any]:
 
 
 def dumped(found: dict[str, Any]) -> str:
-    """As JSON, a line a model."""
+    """Return the table as JSON, with a line for each model."""
     parts = [f'"timm": {json.dumps(found["timm"])}']
     for part in ("models", "refused", "families"):
         lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in sorted(found[part].items()))

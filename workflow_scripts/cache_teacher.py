@@ -6,7 +6,7 @@ from wecolora.core.progress import Progress
 from wecolora.data.images import read_index
 from wecolora.data.subset import prefix_length, read_subset
 from wecolora.models import vit
-from wecolora.training.cache import write_shard
+from wecolora.training.cache import Recording, write_shard
 
 
 def main(*, index, subset, weights, cache, recipe, threads):
@@ -21,9 +21,11 @@ def main(*, index, subset, weights, cache, recipe, threads):
         vit.load(wanted.input.architecture.model_dump(), weights),
         files.sha256(weights),
         wanted,
-        device=hardware.device(threads),
-        progress=Progress(rows.stop - rows.start, "images"),
-        workers=threads - 1,
+        Recording(
+            device=hardware.device(threads),
+            workers=threads - 1,
+            progress=Progress(rows.stop - rows.start, "images"),
+        ),
     )
 
 

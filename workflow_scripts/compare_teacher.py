@@ -1,4 +1,4 @@
-"""Rule compare_teacher: a demo teacher beside an untrained model of its shape and raw pixels, by linear probing."""
+"""Rule compare_teacher: the linear probes of a demo teacher, of an untrained model of its shape, and of raw pixels."""
 
 import json
 from pathlib import Path

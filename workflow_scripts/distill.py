@@ -17,7 +17,7 @@ from wecolora.training.cache import CacheReader
 from wecolora.training.distill import distill
 
 
-def main(*, index, subset, weights, shards, student, circumstances, resume, recipe, threads, group):
+def main(*, index, subset, weights, shards, student, provenance, resume, recipe, threads, group):
     started = time.time()
     wanted = DistillRecipe.model_validate_json(recipe)
     threads = max(1, threads // group.size)
@@ -66,7 +66,7 @@ def main(*, index, subset, weights, shards, student, circumstances, resume, reci
     vit.save_weights(model, student, facts)
     happened = job.provenance(started)
     happened["images_per_second"] = round(images * wanted.optimisation.epochs / happened["seconds"], 1)
-    job.write_json(circumstances, happened)
+    job.write_json(provenance, happened)
     state.remove()
 
 
@@ -79,7 +79,7 @@ if __name__ == "__main__":
             weights=snakemake.input.weights,
             shards=snakemake.input.shards,
             student=snakemake.output.student,
-            circumstances=snakemake.output.circumstances,
+            provenance=snakemake.output.provenance,
             resume=RESUME,
             recipe=snakemake.params.recipe,
             threads=snakemake.threads,

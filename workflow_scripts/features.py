@@ -8,7 +8,7 @@ from wecolora.core import files, hardware, job
 from wecolora.core.checkpoint import RowsCheckpoint
 from wecolora.core.progress import Progress
 from wecolora.data.images import read_index
-from wecolora.evaluation.features import write_features
+from wecolora.evaluation.features import Extractor, write_features
 from wecolora.models import vit
 
 
@@ -33,19 +33,21 @@ def main(*, student, indexes, features, resume, recipe, threads):
             kept.append(RowsCheckpoint(resume, job.fingerprint(alone, sha256, files.sha256(source), kind)))
             write_features(
                 path,
-                partial(forward, statistics=statistics),
+                Extractor(
+                    partial(forward, statistics=statistics),
+                    architecture.img_size,
+                    architecture.embed_dim,
+                    sha256,
+                    device,
+                ),
                 index,
-                architecture.img_size,
-                architecture.embed_dim,
-                sha256,
-                device,
                 workers=threads - 1,
                 progress=Progress,
                 resume=kept[-1],
                 stopping=stopping,
             )
             job.log.info("wrote %s", path)
-    # Not before all are there: of a job that ends early nothing else stays.
+    # Not before all files are there: if a job ends early, only these rows stay.
     for rows in kept:
         rows.remove()
 

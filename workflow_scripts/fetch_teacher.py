@@ -1,4 +1,4 @@
-"""Rule fetch_teacher: the weights of a teacher of timm's."""
+"""Rule fetch_teacher: the weights of a teacher from timm."""
 
 import timm
 

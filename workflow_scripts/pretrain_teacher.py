@@ -10,7 +10,7 @@ from wecolora.training.pretrain import pretrain
 
 
 def main(*, index, weights, recipe, threads):
-    hardware.device(threads)  # trained on the CPU, so that anyone can repeat it
+    hardware.device(threads)  # it trains on the CPU, so that anyone can repeat it
     wanted = PretrainRecipe.model_validate_json(recipe)
     data = read_index(index)
     rows = data.rows("train")
@@ -20,7 +20,7 @@ def main(*, index, weights, recipe, threads):
     model = pretrain(pixels, labels, wanted, job.log.info)
     about = {
         "recipe": wanted.model_dump(mode="json"),
-        "pixels_digest": data.pixels_digest,  # of the images that it was trained on, as their index says
+        "pixels_digest": data.pixels_digest,  # the digest of the training images, as their index says
         "environment": hardware.environment("cpu"),
     }
     save_weights(model, weights, about, dtype=torch.float16)

@@ -1,4 +1,4 @@
-"""Rules probe_*: the linear probes of one job, a score file each."""
+"""Rules probe_*: the linear probes of one job, with a score file for each."""
 
 import dataclasses
 import time
@@ -16,15 +16,15 @@ from wecolora.training.diagnostics import probe_warnings
 STAGES = ("prepare", "subset", "cache_teacher", "distill", "features", "probe")
 
 
-def main(*, about, features, scores, circumstances, recipe, run, threads):
+def main(*, about, features, scores, provenance, recipe, run, threads):
     started = time.time()
     wanted = ProbeJob.model_validate_json(recipe)
     device = hardware.device(threads)
-    # A teacher that is probed as it is has no distillation to tell of.
+    # A teacher that is probed as it is has no distillation.
     student: dict[str, Any] = {"recipe": None, "history": [], "teacher_sha256": None, "environment": None}
     if about:
         student = read_json(about[0], student, "distil the student again")
-    signs = sorted({sign.split(":")[0] for epoch in student["history"] for sign in epoch["signs"]})
+    warnings = sorted({warning.split(":")[0] for epoch in student["history"] for warning in epoch["signs"]})
     axes = dataclasses.asdict(run)
     if student["recipe"]:
         axes["loss_point"] = student["recipe"]["loss_point"]
@@ -35,8 +35,8 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
         found = probe_warnings(
             student["history"], result.train_loss, result.metric, result.last, largest_class(data["test"][1])
         )
-        for sign in found:
-            job.log.warning("WARNING: %s", sign)
+        for warning in found:
+            job.log.warning("WARNING: %s", warning)
         job.log.info(
             "%s: %s %.2f (best %.2f in epoch %d)",
             dataset,
@@ -57,7 +57,7 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
             {
                 "run": {**axes, "dataset": dataset, "slug": run.slug()},
                 **vars(result),
-                "signs": [*signs, *found],
+                "signs": [*warnings, *found],
                 "classes": classes,
                 "recipe": {"distill": student["recipe"], "probe": probe.model_dump(mode="json")},
                 "student_sha256": sha256,
@@ -67,7 +67,7 @@ def main(*, about, features, scores, circumstances, recipe, run, threads):
                 "student_environment": student["environment"],
             },
         )
-    job.write_json(circumstances, job.provenance(started))
+    job.write_json(provenance, job.provenance(started))
 
 
 if __name__ == "__main__":
@@ -76,7 +76,7 @@ if __name__ == "__main__":
             about=snakemake.input.about,
             features=snakemake.input.features,
             scores=snakemake.output.scores,
-            circumstances=snakemake.output.circumstances,
+            provenance=snakemake.output.provenance,
             recipe=snakemake.params.recipe,
             run=RunSpec.parse(snakemake.wildcards.teacher, snakemake.wildcards.run),
             threads=snakemake.threads,

@@ -52,7 +52,7 @@ def jobs():
         ),
         "distill": (
             Named(index=index, subset=subset, weights=weights, shards=shards),
-            Named(**student, circumstances=paths.provenance.format(**names)),
+            Named(**student, provenance=paths.provenance.format(**names)),
             campaign.distill_recipe(SPEC),
         ),
         "features": (
@@ -64,7 +64,7 @@ def jobs():
             Named(about=[student["about"]], features=features),
             Named(
                 scores=[campaign.score(SPEC, name) for name in probed],
-                circumstances=paths.probe_provenance.format(**names),
+                provenance=paths.probe_provenance.format(**names),
             ),
             campaign.probe_recipe(SPEC, probed),
         ),

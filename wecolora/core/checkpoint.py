@@ -1,5 +1,7 @@
-"""What survives a killed job in results/.resume, and is removed on success: a training state, replaced whole; rows that
-are computed in order, in pieces."""
+"""What survives a killed job in results/.resume, and is removed on success: a training state, or computed rows.
+
+A training state is replaced whole. Rows are computed in order and saved in pieces.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,23 @@ from torch import Tensor
 from wecolora.core.files import atomic_write
 
 log = logging.getLogger("wecolora")
-DIGEST = 16  # bytes of xxh3_128 after the state: a changed byte would change the student unseen
+DIGEST = 16  # bytes of xxh3_128 after the state; without it, a changed byte would change the student unseen
 
 
 class Checkpoint:
-    """State of one recipe on one set of inputs, whose fingerprint is the file's name; None: nothing is kept."""
+    """The saved state of one recipe on one set of inputs; their fingerprint is the file's name.
+
+    With ``folder`` None, nothing is kept.
+    """
 
     def __init__(self, folder: str | Path | None, fingerprint: str) -> None:
         self.path = None if folder is None else Path(folder) / f"{fingerprint}.pt"
 
     def load(self) -> dict[str, Any] | None:
-        """Return the saved state, or None; a file that cannot be read counts as none, and is told: the run starts
-        anew."""
+        """Return the saved state, or None if there is none.
+
+        A file that cannot be read counts as none: log a warning, and the run starts anew.
+        """
         if self.path is None or not self.path.exists():
             return None
         try:
@@ -50,32 +57,34 @@ class Checkpoint:
                 temporary.write_bytes(content.getbuffer())
 
     def remove(self) -> None:
-        """Forget it: the run is done."""
+        """Remove the saved state, because the run is done."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
 
 class RowsCheckpoint:
-    """Rows of one recipe on one set of inputs; folder None: nothing is kept. Two jobs that compute the same rows do no
-    harm to each other."""
+    """The saved rows of one recipe on one set of inputs.
+
+    With ``folder`` None, nothing is kept. Two jobs that compute the same rows do not harm each other.
+    """
 
     def __init__(self, folder: str | Path | None, fingerprint: str) -> None:
         self.folder, self.fingerprint = folder, fingerprint
 
     def load(self, part: str) -> Iterator[Tensor]:
-        """The pieces of a part, from its first row on, in order."""
+        """Yield the saved pieces of a part, from its first row on, in order."""
         start = 0
         while (saved := self._piece(part, start).load()) is not None:
             yield saved["rows"]
             start += len(saved["rows"])
 
     def save(self, part: str, start: int, rows: Tensor) -> None:
-        """Keep these rows, (n, ...) with n > 0, the first of which is row ``start`` of its part."""
+        """Save rows (n, ...) with n > 0; the first of them is row ``start`` of its part."""
         assert len(rows)
         self._piece(part, start).save({"rows": rows})
 
     def remove(self) -> None:
-        """Forget them: they are where they belong."""
+        """Remove the saved rows, because the result holds them now."""
         if self.folder is not None:
             for path in Path(self.folder).glob(f"{self.fingerprint}_*.pt"):
                 path.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
-"""The errors that are no faults of the code."""
+"""Errors that are not faults of the code."""
 
 
 class BadInput(Exception):
-    """Bad input: one sentence that names the file, the key or the image, and what to do."""
+    """An error in what the user gave: one sentence that names the file, the key or the image, and says what to do."""
 
 
 class Stopped(Exception):
-    """The work was told to stop and is saved: how far it got."""
+    """The end of work that was told to stop and has saved its state; the text says how far it got."""

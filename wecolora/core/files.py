@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what a folder holds."""
+"""Files that appear whole or not at all, and the sentences for files that cannot be read or written."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ from wecolora.core.errors import BadInput
 
 
 def in_utf8() -> None:
-    """Start this process anew in Python's UTF-8 mode where the machine's locale would have it read file names and print
-    in another encoding: an image's name, and so its views, would depend on the node. Its children inherit the mode."""
+    """Start this process again in Python's UTF-8 mode if the machine's locale has another encoding.
+
+    Otherwise file names would be read differently from node to node, and the views of an image depend on its name.
+    Child processes inherit the mode. Raise BadInput if this Python was started with options that forbid the mode.
+    """
     if sys.getfilesystemencoding() != "utf-8":
         if sys.flags.ignore_environment or "utf8" in sys._xoptions:
             raise BadInput("this Python is told not to read in UTF-8; start it without -I, -E and -X utf8=0.")
@@ -31,13 +34,13 @@ def in_utf8() -> None:
 
 @contextmanager
 def atomic_write(path: str | Path, size: int = 0) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it into place when the block ends well, remove it otherwise.
+    """Yield a temporary path beside ``path``; rename it to ``path`` if the block ends well, and remove it otherwise.
 
-    BadInput where disk or folder take no file, or, before the block, not ``size`` bytes (HDF5 crashes where a disk
-    fills up).
+    Raise BadInput if the disk or the folder takes no file. Raise it before the block if the disk has fewer than
+    ``size`` bytes free, because HDF5 crashes when a disk fills up.
     """
     path = Path(path)
-    # Process and host keep two jobs that write the same file apart; the last rename wins, each file is whole.
+    # The name tells the process and the host, so two jobs may write one file: the last rename wins, each file is whole.
     temporary = path.with_name(f".{path.name}.{os.getpid()}@{socket.gethostname()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,25 +49,25 @@ def atomic_write(path: str | Path, size: int = 0) -> Iterator[Path]:
             raise BadInput(f"{path}: takes {size:,} bytes, and its disk has {free:,} left; free space and run again.")
         yield temporary
         os.replace(temporary, path)
-    except FileNotFoundError:  # a mistake in the code
+    except FileNotFoundError:  # this is a mistake in the code
         raise
     except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "errno = " not in str(error):  # HDF5's have it
+        if isinstance(error, RuntimeError) and "errno = " not in str(error):  # HDF5's errors have it
             raise
         raise unwritable(path, error) from error
     finally:
-        with suppress(OSError):  # a read-only file system refuses even where there is nothing
+        with suppress(OSError):  # a read-only file system refuses even if there is no file
             temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file whole or not at all, in UTF-8 whatever the machine's locale is; BadInput as in atomic_write."""
+    """Write a text file whole or not at all, in UTF-8 on every machine; raise BadInput as atomic_write does."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def unwritable(path: str | Path, error: Exception) -> BadInput:
-    """Return what to say of a file that could not be written."""
+    """Return the error that says why a file could not be written."""
     number = _system_error(error)
     if number and _is_lock(number, error):
         return BadInput(f"{path}: cannot be written ({os.strerror(number)}); {LOCKED}.")
@@ -72,7 +75,7 @@ def unwritable(path: str | Path, error: Exception) -> BadInput:
     return BadInput(f"{path}: cannot be written ({reason}); free disk space, or let it be written to.")
 
 
-# What to do where HDF5 could not lock a file, which says nothing of the file.
+# What to do if HDF5 could not lock a file. The file itself may be whole.
 LOCKED = (
     "HDF5 could not lock it: wait for the program that holds it open, or set HDF5_USE_FILE_LOCKING=FALSE where its "
     "file system has no locks"
@@ -87,11 +90,11 @@ REMEDIES = {
 
 
 def unreadable(path: str | Path, error: Exception, what: str, remedy: str, name: str = "") -> BadInput:
-    """Return what to say of a file that could not be read.
+    """Return the error that says why a file could not be read.
 
-    Where its content was read and is wrong, that is ``what`` it is not, and the ``remedy``, which may be to delete it.
-    Where the system gave no content, the file may be whole: then it is the system's reason, and what helps against
-    that. ``name``: how to call the file, if not by its path.
+    If its content was read and is wrong, the sentence says ``what`` the file is not and gives the ``remedy``, such as
+    to delete it. If the system gave no content, the file may be whole: the sentence then gives the system's reason and
+    what helps against that. ``name`` replaces the path in the sentence.
     """
     name = name or str(path)
     number = _system_error(error)
@@ -101,14 +104,19 @@ def unreadable(path: str | Path, error: Exception, what: str, remedy: str, name:
 
 
 def not_given(name: str, number: int, locked: bool = False) -> BadInput:
-    """Return what to say of a file that the system did not give, with its reason by number."""
+    """Return the error for a file that the system did not give.
+
+    ``number`` is the system's error number (errno); ``locked`` says that HDF5 could not lock the file.
+    """
     found = LOCKED if locked else REMEDIES.get(number, "it may be whole, so look after its disk and run again")
     return BadInput(f"{name}: cannot be read ({os.strerror(number)}); {found}.")
 
 
 def _system_error(error: Exception) -> int | None:
-    """Return the system's number of an error, which HDF5, Arrow and safetensors hide in their texts; None where it is
-    none of the system's, and so of the file's content."""
+    """Return the system's number of an error (errno), or None if the fault lies in the file's content.
+
+    HDF5, Arrow and safetensors hide the number in their texts.
+    """
     number = getattr(error, "errno", None)
     if told := re.search(r"\b(?:errno|os error)\W+(\d+)", str(error), re.IGNORECASE):
         number = int(told[1])
@@ -120,8 +128,10 @@ def _is_lock(number: int, error: Exception) -> bool:
 
 
 def read_json(path: str | Path, keys: Iterable[str], purpose: str) -> Any:
-    """Return what a JSON file of this project's says. Raise BadInput, which says what deleting it is good for, where it
-    is not whole."""
+    """Return the content of a JSON file that this project wrote.
+
+    Raise BadInput if the file is not whole or lacks one of ``keys``; the sentence says to delete it to ``purpose``.
+    """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         for key in keys:
@@ -132,20 +142,22 @@ def read_json(path: str | Path, keys: Iterable[str], purpose: str) -> Any:
 
 
 def sha256(path: str | Path) -> str:
-    """Return the hex digest of a file: the identity of a teacher's or a student's weights."""
+    """Return the hex digest of a file, which identifies the weights of a teacher or a student."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Remove the temporary files that killed writers left below a folder: those of processes of this host that are
-    gone, and those of other hosts to which nothing was written for an hour; and of what killed jobs saved to go on
-    with, what nobody has come back for in a month."""
+    """Remove the files that killed jobs left below a folder.
+
+    These are temporary files of processes of this host that have ended, temporary files of other hosts to which nothing
+    was written for an hour, and saved states that no job has used for a month.
+    """
     for path in Path(folder).rglob(".*.part"):
         if _is_abandoned(path):
             path.unlink(missing_ok=True)
     for path in Path(folder).glob(".resume/*.pt"):
-        with suppress(FileNotFoundError):  # its run ends just now
+        with suppress(FileNotFoundError):  # its run has just ended and removed it
             if time.time() - path.stat().st_mtime > 30 * 86400:
                 path.unlink()
 
@@ -158,6 +170,6 @@ def _is_abandoned(temporary: Path) -> bool:
         os.kill(int(writer.rpartition(".")[2]), 0)
     except ProcessLookupError:
         return True
-    except OSError:  # it was renamed just now; or the process is another user's
+    except OSError:  # it has just been renamed, or the process is another user's
         pass
     return False

@@ -1,4 +1,4 @@
-"""What a folder holds: its files without what programs leave there, and a digest that follows them. No file is read."""
+"""What a folder holds: its files, without those that programs leave there, and a digest of them. No file is read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import xxhash
 
-# What servers, systems and Python leave in folders of pictures, in lower case: copies, thumbnails and what was deleted.
+# What servers, systems and Python leave in folders of pictures (copies, thumbnails, deleted files), in lower case.
 FOREIGN = {
     "@eadir", "@recently-snapshot", "@recycle", "#recycle", "#snapshot", "~snapshot", "$recycle.bin",
     "system volume information", "lost+found", "__macosx", "__pycache__",
@@ -18,11 +18,11 @@ FOREIGN = {
 
 
 def files_below(root: str | Path, skipped: Counter[str] | None = None) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """(path from the root, entry) of every file below a folder, through links, in the same order everywhere.
+    """Yield (path from the root, entry) for every file below a folder, in the same order on every machine.
 
-    Hidden files and folders are left out, and FOREIGN ones: programs leave their own there (``._1.jpg``, ``@eaDir``).
-    ``skipped`` counts these folders by name, and as "hidden files", "broken links" and "pipes, sockets and devices"
-    what else is no file to read.
+    Links are followed. Hidden files, hidden folders and FOREIGN folders are left out, because programs leave files of
+    their own there (``._1.jpg``, ``@eaDir``). ``skipped`` counts these folders by name, and everything else that is
+    left out as "hidden files", "broken links" or "pipes, sockets and devices".
     """
     for path, entry in _below(str(root), Counter() if skipped is None else skipped):
         if not path.endswith("/"):
@@ -30,9 +30,9 @@ def files_below(root: str | Path, skipped: Counter[str] | None = None) -> Iterat
 
 
 def _below(root: str, skipped: Counter[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """As files_below, and the folders too, whose paths end in a slash."""
-    # A stack, for folders may be nested deeper than Python's calls: each folder that is open, its path from the root,
-    # and what is left of it.
+    """Yield what files_below yields, and the folders too; the path of a folder ends in a slash."""
+    # A stack, because folders may be nested deeper than Python's calls. It holds each open folder, its path from the
+    # root, and the entries that are left.
     opened = [(root, "", iter(entries_of(root, skipped)))]
     while opened:
         _, prefix, entries = opened[-1]
@@ -40,7 +40,7 @@ def _below(root: str, skipped: Counter[str]) -> Iterator[tuple[str, os.DirEntry[
         if entry is None:
             opened.pop()
         elif entry.is_dir():
-            # Only a link can lead back to a folder above, and then for ever.
+            # Only a link can lead back to a folder above, and it would do so for ever.
             real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
             if all(real != folder for folder, _, _ in opened):
                 yield f"{prefix}{entry.name}/", entry
@@ -54,12 +54,15 @@ def _below(root: str, skipped: Counter[str]) -> Iterator[tuple[str, os.DirEntry[
 
 
 def is_left_out(name: str) -> bool:
-    """Whether files_below leaves out what has this name."""
+    """Return whether files_below leaves out a file or a folder of this name."""
     return name.startswith(".") or name.lower() in FOREIGN
 
 
 def entries_of(folder: str | Path, skipped: Counter[str] | None = None) -> list[os.DirEntry[str]]:
-    """What lies in a folder, sorted by name, without what files_below leaves out, which is never opened."""
+    """Return the entries of a folder, sorted by name, without those that files_below leaves out.
+
+    Folders that are left out are never opened. ``skipped`` counts what is left out.
+    """
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -72,12 +75,12 @@ def entries_of(folder: str | Path, skipped: Counter[str] | None = None) -> list[
 
 @functools.cache
 def folder_state(root: str, depth: int | None = None) -> str:
-    """A digest that changes when a folder's files change; no file is read. The same for a folder that is missing, which
-    is refused where its files are wanted.
+    """Return a digest that changes when the files of a folder change; no file is read.
 
-    Of the names, sizes and modification times of all files below it, and of its folders' names. With ``depth``: of the
-    files directly in it and of the folders down to that depth alone, so that a data set of a million files is looked at
-    in a moment. A folder's time says that a file was added, removed or replaced, not that one was changed in place.
+    The digest covers the names, sizes and modification times of all files below the folder, and the names of its
+    folders. With ``depth`` it covers only the files directly in the folder and the folders down to that depth, so that
+    a data set of a million files takes a moment. The time of a folder shows that a file was added, removed or replaced,
+    but not that one was changed in place. A missing folder has a digest too; the code that wants its files refuses it.
     """
     digest = xxhash.xxh3_64()
     try:
@@ -91,7 +94,7 @@ def folder_state(root: str, depth: int | None = None) -> str:
 
 def _all_files(root: str) -> Iterator[str]:
     for path, entry in _below(root, Counter()):
-        if path.endswith("/"):  # an empty one may be a class; its time changes with what is skipped, too
+        if path.endswith("/"):  # an empty folder may be a class; its time says nothing, because skipped files change it
             yield f"{path}\n"
             continue
         about = entry.stat()
@@ -110,7 +113,7 @@ def _upper_folders(folder: str, depth: int, prefix: str = "") -> Iterator[str]:
 
 
 def file_state(path: str | Path) -> str:
-    """The size and modification time of a file; empty where there is none."""
+    """Return the size and the modification time of a file, or an empty text if there is no file."""
     try:
         about = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""The device and the threads of a job, deterministic algorithms on it, and what a job records of them."""
+"""The device and the threads of a job, its deterministic algorithms, and what the job records about them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from typing import Any
 import torch
 
 log = logging.getLogger("wecolora")
-not_deterministic: set[str] = set()  # operations that this process used and that have no deterministic algorithm
-# What torch warns of: the operation, then one of these.
+not_deterministic: set[str] = set()  # operations without a deterministic algorithm that this process used
+# A warning of torch begins with the operation and goes on with one of these.
 WARNING = r"(?s)(.*?) (does not have a deterministic|defaults to a non-deterministic|is not deterministic)"
 
 
 def device(threads: int) -> str:
-    """The device of this job, with its number of CPU threads set; on a GPU, deterministic algorithms where torch has
-    them. A GPU that was given to the job and cannot be used is told."""
+    """Set the number of CPU threads, choose the device of this job and return its name, "cuda" or "cpu".
+
+    On a GPU, torch uses deterministic algorithms wherever it has them. Log a warning if the job was given a GPU and
+    torch cannot use it.
+    """
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     if torch.cuda.is_available():
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which makes matrix products deterministic
-        # The backward pass of fused attention is not, unless operations without a deterministic algorithm are errors.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # it makes matrix products deterministic
+        # The backward pass of fused attention is deterministic only if other operations are errors; so it is not used.
         torch.backends.cuda.enable_flash_sdp(False)
         torch.backends.cuda.enable_mem_efficient_sdp(False)
         torch.backends.cuda.enable_cudnn_sdp(False)
@@ -38,7 +41,7 @@ def device(threads: int) -> str:
 
 
 def deterministic() -> None:
-    """Have torch take deterministic algorithms, and note in ``not_deterministic`` where it has none."""
+    """Make torch use deterministic algorithms, and note in ``not_deterministic`` the operations that have none."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     warnings.filterwarnings("always", message=WARNING)
@@ -54,7 +57,7 @@ def deterministic() -> None:
 
 
 def _version(package: str) -> str:
-    """Return the version of a package; this project itself may run from a checkout that nobody installed."""
+    """Return the version of a package, or "not installed", as for this project in a checkout that nobody installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -62,8 +65,11 @@ def _version(package: str) -> str:
 
 
 def environment(device_name: str, processes: int = 1) -> dict[str, Any]:
-    """What a number may depend on besides its recipe; the same on every run of one installation. On a GPU, by the end
-    of a job, also the operations that it used and that have no deterministic algorithm."""
+    """Return what a number may depend on besides its recipe: the versions and the kind of device.
+
+    This is the same for every run of one installation. At the end of a job on a GPU, it also names the operations that
+    the job used and that have no deterministic algorithm.
+    """
     packages = ("wecolora", "torch", "timm", "numpy", "pillow")
     kind = platform.machine()
     if device_name == "cuda":

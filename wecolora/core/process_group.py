@@ -1,4 +1,7 @@
-"""Several processes, one a GPU, that distil one student together: each takes an equal part of every micro-batch."""
+"""Several processes, one for each GPU, that distil one student together.
+
+Each process takes an equal part of every micro-batch.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,21 @@ from wecolora.core.errors import BadInput
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes, and which of them this one is; alone, everything stays as it is. All of them have the same
-    parameters, sums and order of images, and call the same methods in the same order."""
+    """The processes that train one student, and the rank of this one among them.
+
+    A process that is alone gets its own values back from every method. All processes have the same parameters, sums and
+    order of images, and call the same methods in the same order.
+    """
 
     rank: int = 0
     size: int = 1
 
     def part(self, rows: Tensor) -> Tensor:
-        """This process's part of rows that all have: (n, ...) -> (n / size, ...), in the order of the ranks."""
+        """Return this process's part of rows that all have: (n, ...) -> (n / size, ...), in the order of the ranks."""
         return rows.chunk(self.size)[self.rank]
 
     def all_gather(self, part: Tensor) -> Tensor:
-        """The rows, (n, ...), of everybody's parts, (n / size, ...)."""
+        """Return the rows (n, ...) of all processes' parts (n / size, ...), in the order of the ranks."""
         if self.size == 1:
             return part
         part = part.contiguous()
@@ -39,7 +45,7 @@ class ProcessGroup:
         return torch.cat(parts)
 
     def all_mean(self, value: Tensor) -> Tensor:
-        """Of everybody's values, which have one shape."""
+        """Return the mean of all processes' values, which have the same shape."""
         if self.size == 1:
             return value
         total = value.clone()
@@ -47,7 +53,10 @@ class ProcessGroup:
         return total / self.size
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """The gradient of a mean over parts of one size is the mean of the parts' gradients."""
+        """Replace each gradient by its mean over the processes.
+
+        All parts have the same size, so this is the gradient of the mean over all of them.
+        """
         if self.size == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -56,11 +65,11 @@ class ProcessGroup:
             gradient.copy_(mean.view_as(gradient))
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true for one of them. Nobody goes on before all have asked."""
+        """Return whether the flag is true in any of the processes; each waits until all have asked."""
         return flag if self.size == 1 else bool(self.all_mean(torch.tensor(float(flag))) > 0)
 
     def broadcast(self, value: Any) -> Any:
-        """What the first of them has."""
+        """Return the value that the first process has."""
         if self.size == 1:
             return value
         box = [value]
@@ -69,7 +78,11 @@ class ProcessGroup:
 
 
 def gpus(resources: Mapping[str, Any]) -> int:
-    """How many a job asks for, as ``gpu`` or, at sites that want it so, as ``gres`` (gpu:2, gpu:a100:2,ssd:1)."""
+    """Return how many GPUs a job asks for.
+
+    The number stands in ``gpu`` or, at sites that need it so, in ``gres`` (gpu:2, gpu:a100:2,ssd:1); without either it
+    is 1.
+    """
     if count := resources.get("gpu"):
         return int(count)
     for wanted in str(resources.get("gres", "")).split(","):
@@ -80,8 +93,11 @@ def gpus(resources: Mapping[str, Any]) -> int:
 
 
 def launch(processes: int, log: str) -> None:
-    """Go on as torchrun's ``processes`` processes of this very script, where more than one is asked for, with one log.
-    Returns in each of them, and not in the one that calls it first."""
+    """Replace this process by ``processes`` processes of the same script under torchrun, with one log.
+
+    Return at once if only one process is asked for, or if torchrun started this one. A process that is replaced never
+    returns from here.
+    """
     if processes > 1 and not job.by_torchrun():
         job.empty_log(log)
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -90,8 +106,10 @@ def launch(processes: int, log: str) -> None:
 
 @contextmanager
 def joined() -> Iterator[ProcessGroup]:
-    """The group that torchrun started, each with a GPU of its own where there are any; without torchrun, a group of
-    one."""
+    """Yield the group of the processes that torchrun started, or a group of one without torchrun.
+
+    Each process gets a GPU of its own if there are any. Raise BadInput if there are fewer GPUs than processes.
+    """
     if not job.by_torchrun():
         yield ProcessGroup()
         return
@@ -106,4 +124,4 @@ def joined() -> Iterator[ProcessGroup]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
     yield ProcessGroup(dist.get_rank(), size)
-    dist.destroy_process_group()  # not after an error: it would wait for the others, which torchrun ends
+    dist.destroy_process_group()  # not after an error: it would wait for the other processes, which torchrun ends

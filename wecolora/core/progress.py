@@ -1,4 +1,4 @@
-"""How far long work is: a bar on a terminal, plain lines in a log."""
+"""The progress of long work: a bar on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-SECONDS = 5  # at least, between two lines
-tqdm.monitor_interval = 0  # no thread, which the fork of a process that decodes images would cut off
+SECONDS = 5  # the least time between two lines of a log
+tqdm.monitor_interval = 0  # no thread: a fork, as of a process that decodes images, would cut it off
 log = logging.getLogger("wecolora")
 
-# Makes, of a total and its unit, what is then called with the number done.
+# Takes a total and its unit, and returns a function to call with the number done.
 Starting = Callable[[int, str], Callable[[int], None]]
 
 
 def silent(total: int, unit: str) -> Callable[[int], None]:
-    """No progress."""
+    """Return a function that takes the number done and shows nothing."""
     return lambda done: None
 
 
 class Progress:
-    """Call with the number done: a bar on a terminal; a line in the log at each tenth, unless seconds after the last,
-    and at the end, with the number a second since the start."""
+    """The progress of ``total`` units of work, to be called with the number done.
+
+    On a terminal it draws a bar. In the log it writes a line at each tenth, unless the last line is only SECONDS old,
+    and a line at the end; each line gives the number of units a second since the start.
+    """
 
     def __init__(self, total: int, unit: str) -> None:
         self.total, self.unit, self.tenth = total, unit, 0

@@ -1,8 +1,8 @@
-"""The data sets of the embedded default: real pixels that installed packages ship, 32 x 32 RGB, no download.
+"""The data sets of the embedded default: real pixels that installed packages ship, 32 x 32 RGB, without a download.
 
 Each stands in for one data set of the paper (section 4.1): photos for ImageNet-1K, digits for CIFAR-100, textures for
-NWPU-RESISC45, glyphs for iNaturalist-2019, tags for ChestX-ray14. Every image has a random generator of its own,
-seeded by (data set, seed, split, class, number), so a larger set contains a smaller one of the same seed.
+NWPU-RESISC45, glyphs for iNaturalist-2019, tags for ChestX-ray14. Every image has a random generator of its own, seeded
+by (data set, seed, split, class, number), so a larger set contains a smaller one of the same seed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 SIZE = 32
-# Grey levels of standard deviation under which a crop counts as uniform.
+# A crop counts as uniform if the standard deviation of its grey levels is below this.
 FLAT = 4.0
 
 # Pictures whose docstrings (scikit-image) or README (scikit-learn) state CC0, public domain or CC-BY.
@@ -49,7 +49,10 @@ TEST_FONTS = ("DejaVuSans-Bold", "DejaVuSerif-Italic", "DejaVuSansMono-Bold", "S
 
 @dataclass(frozen=True)
 class BundledSet:
-    """images (n, 32, 32, 3) uint8; labels, one tuple of class numbers an image; split, "train" or "test" an image."""
+    """The images of a data set, (n, 32, 32, 3) uint8.
+
+    ``labels`` holds a tuple of class numbers for each image, ``split`` holds "train" or "test".
+    """
 
     images: np.ndarray
     labels: list[tuple[int, ...]]
@@ -73,7 +76,8 @@ def _picture(name: str) -> Image.Image:
 
 
 def _cells(picture: Image.Image) -> tuple[list[tuple[int, int, int, int]], list[tuple[int, int, int, int]]]:
-    """Cut a picture into a 4 x 4 grid of boxes: 4 in a Latin pattern (one a row and a column), and the other 12."""
+    """Cut a picture into a 4 x 4 grid; return the 4 boxes of a Latin pattern (one in each row and column) and the other
+    12."""
     width, height = picture.size
     latin: list[tuple[int, int, int, int]] = []
     rest: list[tuple[int, int, int, int]] = []
@@ -91,10 +95,11 @@ def _crop(
     smallest: int = SIZE,
     largest: int = 10_000,
 ) -> Image.Image:
-    """A square window inside one of the cells, its side log-uniform in [smallest, largest], resized to 32 x 32.
+    """Cut a square window out of one of the cells and return it, resized to 32 x 32.
 
-    The window is cut before it is resized, so that no filter reads beyond its cell. A nearly uniform one (black sky,
-    white paper) shows nothing of its class and is drawn again.
+    The side of the window is log-uniform in [smallest, largest]. The window is cut before it is resized, so that no
+    filter reads pixels outside its cell. A nearly uniform window (black sky, white paper) shows nothing of its class,
+    and another one is drawn.
     """
     while True:
         left, top, right, bottom = cells[rng.integers(len(cells))]
@@ -107,7 +112,10 @@ def _crop(
 
 
 def photos(train: int, test: int, seed: int) -> BundledSet:
-    """Multi-scale crops of ten photographs; the class is the photograph; train and test from disjoint cells."""
+    """Return crops of many sizes from ten photographs; the class is the photograph.
+
+    Training and test images come from disjoint cells.
+    """
 
     def draw() -> Iterator[tuple[Image.Image, int, str]]:
         for label, name in enumerate(PHOTOS):
@@ -121,7 +129,10 @@ def photos(train: int, test: int, seed: int) -> BundledSet:
 
 
 def textures(train: int, test: int, seed: int) -> BundledSet:
-    """Patches of pictures that are not in photos, turned by multiples of 90 degrees; disjoint cells."""
+    """Return patches of pictures that ``photos`` does not use, turned by multiples of 90 degrees.
+
+    Training and test images come from disjoint cells.
+    """
 
     def draw() -> Iterator[tuple[Image.Image, int, str]]:
         for label, (name, (source, smallest, largest)) in enumerate(TEXTURES.items()):
@@ -137,7 +148,7 @@ def textures(train: int, test: int, seed: int) -> BundledSet:
 
 
 def _digit_images() -> dict[str, list[tuple[np.ndarray, int]]]:
-    """scikit-learn's 1,797 digits, 8 x 8 in [0, 255]; every third is a test image."""
+    """Return scikit-learn's 1,797 digits by split, as (image 8 x 8 in [0, 255], label); every third is a test image."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -149,7 +160,7 @@ def _digit_images() -> dict[str, list[tuple[np.ndarray, int]]]:
 
 
 def digits(train: int, test: int, seed: int) -> BundledSet:
-    """scikit-learn's hand-written digits, enlarged to 32 x 32; ``train`` and ``test`` are upper bounds."""
+    """Return scikit-learn's hand-written digits, enlarged to 32 x 32; ``train`` and ``test`` are upper bounds."""
 
     def draw() -> Iterator[tuple[Image.Image, int, str]]:
         for split, count in (("train", train), ("test", test)):
@@ -167,7 +178,10 @@ def _font_folder() -> Path:
 
 
 def glyphs(train: int, test: int, seed: int) -> BundledSet:
-    """62 characters, coloured, in the fonts that matplotlib ships; long-tailed train counts; other fonts in test."""
+    """Return images of 62 characters, in colour, in the fonts that matplotlib ships.
+
+    The training counts are long-tailed. The test images use other fonts.
+    """
     weights = np.geomspace(1.0, 0.1, len(GLYPHS))
     counts = {
         "train": np.maximum(1, np.round(train * weights / weights.sum())).astype(int),
@@ -195,7 +209,10 @@ def glyphs(train: int, test: int, seed: int) -> BundledSet:
 
 
 def tags(train: int, test: int, seed: int) -> BundledSet:
-    """One to three hand-written digits, coloured, over a faded crop of a photograph; the labels: the digits present."""
+    """Return images of one to three hand-written digits, in colour, over a faded crop of a photograph.
+
+    The labels of an image are the digits that it shows.
+    """
 
     def draw() -> Iterator[tuple[Image.Image, tuple[int, ...], str]]:
         pictures = [(picture, *_cells(picture)) for picture in map(_picture, PHOTOS)]
@@ -206,7 +223,7 @@ def tags(train: int, test: int, seed: int) -> BundledSet:
                 rng = _rng("tags", seed, split, number)
                 picture, test_cells, train_cells = pictures[rng.integers(len(pictures))]
                 crop = _crop(picture, train_cells if split == "train" else test_cells, rng)
-                image = Image.blend(crop.convert("RGB"), grey, 0.5)  # so that dark and light ink both show
+                image = Image.blend(crop.convert("RGB"), grey, 0.5)  # so that both dark and light ink are visible
                 present: set[int] = set()
                 for quadrant in rng.permutation(4)[: rng.integers(1, 4)]:
                     digit, label = pool[rng.integers(len(pool))]

@@ -1,4 +1,4 @@
-"""Every image of a data set, read once: the digest of its bytes, what it is, and whether it can be read whole."""
+"""The check of every image of a data set, by reading it once: its digest, its kind, and whether it is whole."""
 
 from __future__ import annotations
 
@@ -24,17 +24,20 @@ from wecolora.data.listing import Entry, some
 from wecolora.data.pixels import Range, deep_kind, range_of
 
 log = logging.getLogger("wecolora")
-NAMED = 100  # images that a report names, and pairs of duplicates
-CHUNK = 64  # images that a worker takes at once
-# What the system says of a file that is itself at fault. All else may be over in a minute, and no image is left out for
-# it (skip_unreadable): the data set would depend on the minute.
+NAMED = 100  # a report names at most so many images, and so many pairs of duplicates
+CHUNK = 64  # images that a worker takes at a time
+# The system's errors for a file that is itself at fault. Any other error may be over in a minute, so skip_unreadable
+# leaves no image out for it: the data set would depend on the minute.
 OF_THE_FILE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
 class Seen(NamedTuple):
-    """Of an image: hex xxh3_128 of its bytes, its kind (see pixels), why it cannot be read ("" where it can; the kind
-    is then known), its lowest and highest value (None of an ordinary JPEG, and of a row of an array), and what is odd
-    about it (see pixels.oddities)."""
+    """What a check found out about an image.
+
+    ``digest`` is the hex xxh3_128 of its bytes. ``kind`` is its kind (see pixels). ``problem`` says why it cannot be
+    read; it is "" if it can, and then the kind is known. ``values`` are its lowest and its highest value, or None for
+    an ordinary JPEG and for a row of an array. ``odd`` says what is odd about it (see pixels.oddities).
+    """
 
     digest: str
     kind: str
@@ -44,7 +47,10 @@ class Seen(NamedTuple):
 
 
 def examine(content: bytes, name: str) -> Seen:
-    """What these bytes are. An image is decoded to its end, so that a truncated one is found."""
+    """Return what these bytes are; an image is decoded to its end, so that a truncated one is found.
+
+    Raise NoMemory if there is too little memory for the image.
+    """
     digest = xxhash.xxh3_128_hexdigest(content)
     if not content:
         return Seen(digest, "", f"{name}: is empty.")
@@ -60,23 +66,26 @@ def examine(content: bytes, name: str) -> Seen:
 
 
 def _kind(content: bytes) -> str:
-    """Of an ordinary JPEG that is whole; "" of all else, which takes a closer look."""
+    """Return the kind of an ordinary JPEG that is whole, or "" for everything else, which needs a closer look."""
     try:
         with Image.open(BytesIO(content), formats=("JPEG",)) as image:
             kind = f"{image.format} {image.mode}"
             if image.format != "JPEG" or image.width * image.height > MAX_PIXELS:
                 return ""
-            # At an eighth of its size, in grey: all of the file is read, at a third of the time.
+            # At an eighth of its size and in grey, all of the file is read in a third of the time.
             image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))
             image.load()
             return kind
-    except Exception:  # no JPEG, or a damaged one: look() says which
+    except Exception:  # it is no JPEG, or a damaged one; look() says which
         return ""
 
 
 def examine_all(root: Path, entries: Sequence[Entry], threads: int = 1, progress: Starting = silent) -> list[Seen]:
-    """What each of these images is, by that many processes."""
-    # In the order in which they lie in a tar file: a disk then reads on, and does not jump.
+    """Return what each of these images is, in their order; ``threads`` processes read them.
+
+    Raise BadInput if the system does not give a file for a reason that may soon be over.
+    """
+    # They are read in the order in which they lie in a tar file, so that a disk need not jump.
     order = sorted(range(len(entries)), key=lambda position: (entries[position].path, entries[position].offset))
     chunks = [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
     seen: dict[int, Seen] = {}
@@ -111,7 +120,7 @@ def _examine(positions: list[int]) -> list[Seen]:
 
 
 def _seen(root: Path, entry: Entry) -> Seen:
-    whole = entry.offset == entry.size == 0  # and no empty member of a tar, whose offset is more
+    whole = entry.offset == entry.size == 0  # an empty part of a tar file has an offset
     try:
         with open(root / entry.path, "rb") as file:
             file.seek(entry.offset)
@@ -126,7 +135,10 @@ def _seen(root: Path, entry: Entry) -> Seen:
 
 
 def values_of(seen: Sequence[Seen], grey_range: Range | None) -> dict[str, Any]:
-    """What a report tells of the values in a data set's images, by kind: of deep greys, and the brightest of others."""
+    """Return what a report says about the values in a data set's images, by kind.
+
+    For deep greys it is their range, for other kinds the brightest value.
+    """
     by_kind: dict[str, list[Range]] = {}
     for about in seen:
         if about.values is not None:
@@ -149,7 +161,7 @@ def _hull(ranges: Sequence[Range]) -> Range:
 
 
 def refuse_unknown(name: str, entries: Sequence[Entry], seen: Sequence[Seen], grey_range: Range | None) -> None:
-    """BadInput for greys of which nobody says what is black and white."""
+    """Raise BadInput for greys if neither their format nor ``grey_range`` says which values are black and white."""
     unknown = [
         (entry.id, about.kind, about.values)
         for entry, about in zip(entries, seen, strict=True)
@@ -165,9 +177,9 @@ def refuse_unknown(name: str, entries: Sequence[Entry], seen: Sequence[Seen], gr
 
 
 def tell_values(name: str, found: dict[str, Any]) -> None:
-    """What values_of found, in words: a warning where images use only the lower half of what they are scaled by."""
+    """Log what values_of found; warn if images use only the lower half of the range from black to white."""
     given, greys = found["grey_range"], found["greys"]
-    # One range for all kinds of deep greys: up to the next number of whole bits.
+    # The highest value of the fewest bits that hold all deep greys: one range has to fit all kinds.
     top = max((2 ** int(about["highest"]).bit_length() - 1 for about in greys.values()), default=0)
     for kind, about in greys.items():
         text = "%s: %s images are of deep greys (%s), from %g to %g."
@@ -199,7 +211,7 @@ ODD = {
 
 
 def odd_of(entries: Sequence[Entry], seen: Sequence[Seen]) -> dict[str, Any]:
-    """What a report tells of odd images: how many, and the first of them."""
+    """Return what a report says about odd images: how many there are of each sort, and the names of the first."""
     found: dict[str, Any] = {}
     for odd in ODD:
         names = [entry.id for entry, about in zip(entries, seen, strict=True) if odd in about.odd]
@@ -208,7 +220,7 @@ def odd_of(entries: Sequence[Entry], seen: Sequence[Seen]) -> dict[str, Any]:
 
 
 def tell_odd(name: str, found: dict[str, Any]) -> None:
-    """What odd_of found, in words; and where TIFF files say that their fourth band is alpha."""
+    """Log what odd_of found, and warn of TIFF files that say that their fourth band is alpha."""
     for odd, words in ODD.items():
         if count := found[odd]["count"]:
             log.warning("WARNING: %s: %d images %s: %s.", name, count, words, some(found[odd]["images"], of=count))

@@ -1,4 +1,4 @@
-"""Columns of a table of the user's own, CSV, TSV or Parquet, as texts."""
+"""The columns of a table of the user's own (CSV, TSV or Parquet), as texts."""
 
 from __future__ import annotations
 
@@ -18,31 +18,36 @@ from wecolora.data.rows import Row, refuse_swallowed, rows_of
 
 log = logging.getLogger("wecolora")
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
-OTHERS = ",;\t|"  # what spreadsheets divide cells by, whatever the file's suffix
+OTHERS = ",;\t|"  # delimiters that spreadsheets use, whatever the file's suffix
 TOLD = re.compile(r"\"?sep=([^\w\"\s]|\t)?\"?", re.IGNORECASE)
 
 
 @dataclass
 class Columns:
-    """Columns of a table as texts, white space and all, a missing value an empty one, and where in the table each row
-    stands."""
+    """Columns of a table as texts with all their white space, and the place of each row in the table.
+
+    A missing value is an empty text.
+    """
 
     table: Path
     texts: dict[str, list[str]]
     unit: str  # "line" or "row"
     numbers: list[int]
-    # The texts of each row, of a column of lists.
+    # A column of lists has several texts for each row.
     several: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
-    empty: int = 0  # rows of empty cells alone, which are left out
+    empty: int = 0  # the number of rows that are left out because all of their cells are empty
 
     def at(self, position: int) -> str:
-        """Table and row, in words."""
+        """Return the table and the row at this position, in words."""
         return f"{self.table}: {self.unit} {self.numbers[position]}"
 
 
 def read_columns(table: Path, name: str, wanted: list[str], several: str | None = None) -> Columns:
-    """The wanted columns of a data set's table, of which one may give ``several`` texts a row, as a Parquet column of
-    lists. BadInput where a column is missing or twice, or where a row is not whole."""
+    """Read the wanted columns of a data set's table.
+
+    The column ``several`` may give several texts for a row, as a Parquet column of lists does. Raise BadInput if a
+    column is missing or there twice, or if a row is not whole.
+    """
     if not table.is_file():
         raise BadInput(f"{table}: the table of data set {name} is no file; set datasets.{name}.table.")
     if table.suffix.lower() == ".parquet":
@@ -87,7 +92,7 @@ def _text_table(table: Path, wanted: list[str]) -> Columns:
 
 
 def _header(rows: Iterator[Row]) -> Row:
-    """The first row that says something, after Excel's own (see _told_delimiter)."""
+    """Return the first row that is not empty, without the line that only Excel reads (see _told_delimiter)."""
     for row in rows:
         if any(map(str.strip, row.cells)) and not (row.line == 1 and TOLD.fullmatch(row.cells[0])):
             return row
@@ -95,13 +100,16 @@ def _header(rows: Iterator[Row]) -> Row:
 
 
 def _delimiter(table: Path, wanted: list[str]) -> str:
-    """What divides the header: what the table itself says, the delimiter of the file's suffix, or another that more of
-    the wanted columns come by."""
+    """Return the delimiter of the header.
+
+    It is the one that the table itself names. Otherwise it is that of the file's suffix, or another one if that gives
+    more of the wanted columns.
+    """
     if told := _told_delimiter(table):
         return told
     own = DELIMITERS[table.suffix.lower()]
     headers: dict[str, set[str]] = {}
-    problem = None  # of the suffix's delimiter, by which quotes that end at another one are bad
+    problem = None  # the error with the suffix's delimiter, which occurs if quotes end at another one
     for delimiter in (own, *OTHERS.replace(own, "")):
         try:
             headers[delimiter] = {column.strip() for column in _header(rows_of(table, delimiter)).cells}
@@ -109,7 +117,7 @@ def _delimiter(table: Path, wanted: list[str]) -> str:
             problem = error if delimiter == own else problem
     found = {one: len(header & set(wanted)) for one, header in headers.items()}
     if problem and not any(found.values()):
-        # Another delimiter's header may have other names; but it is none if it leaves the suffix's in its cells.
+        # Another delimiter may give a header of other names, but no header if its cells hold the suffix's delimiter.
         headers = {one: cells for one, cells in headers.items() if len(cells) > 1 and own not in "".join(cells)}
         if not headers:
             raise problem
@@ -120,7 +128,7 @@ def _delimiter(table: Path, wanted: list[str]) -> str:
 
 
 def _told_delimiter(table: Path) -> str | None:
-    """What a first line such as ``sep=;`` says, which Excel reads and takes for no row."""
+    """Return the delimiter that a first line for Excel, such as ``sep=;``, names, or None if there is no such line."""
     with open(table, encoding="utf-8-sig", errors="replace", newline="") as file:
         told = TOLD.fullmatch(file.readline(20).rstrip("\r\n"))
     return told[1] if told else None
@@ -137,7 +145,7 @@ def _parquet(table: Path, wanted: list[str], several: str | None) -> Columns:
             rows = file.read(columns=[names[column] for column in wanted])
             cells = {column: _cells(rows.column(names[column]), column == several) for column in wanted}
             empty = {place for place, row in enumerate(zip(*cells.values(), strict=True)) if not any(row)}
-            if empty:  # as far as these columns tell
+            if empty:  # these columns are empty there; others may not be
                 whole = file.read().columns
                 empty = {place for place in empty if all(_is_missing(column[place].as_py()) for column in whole)}
     except (pa.ArrowException, TypeError) as error:
@@ -154,7 +162,10 @@ def _parquet(table: Path, wanted: list[str], several: str | None) -> Columns:
 
 
 def _cells(column: Any, several: bool) -> list[Any]:
-    """The texts of a Parquet column; of a column of lists, where it may give several a row, a tuple of each row's."""
+    """Return the texts of a Parquet column; for a column of lists, return a tuple of texts for each row.
+
+    Raise TypeError for a column of lists unless ``several`` is true.
+    """
     kind = column.type
     if not _is_list(kind):
         told = _teller(kind)
@@ -176,10 +187,10 @@ def _is_missing(value: Any) -> bool:
 
 
 def _teller(kind: Any) -> Callable[[Any], str]:
-    """The function that says a value of a Parquet column of this type as CSV has it."""
+    """Return the function that writes a value of a Parquet column of this type as CSV does."""
     import pyarrow as pa
 
-    # The shortest text that is this number among those of its own type: 0.1 and not 0.10000000149011612.
+    # The shortest text that its own type reads as this number: 0.1 and not 0.10000000149011612.
     narrow = {pa.float16(): np.float16, pa.float32(): np.float32}.get(
         kind.value_type if pa.types.is_dictionary(kind) else kind, float
     )
@@ -188,7 +199,7 @@ def _teller(kind: Any) -> Callable[[Any], str]:
         if _is_missing(value):
             return ""
         if isinstance(value, (float, np.floating)):
-            # A column of whole numbers with a missing one among them comes as floats.
+            # A column of whole numbers arrives as floats if one of them is missing.
             return str(narrow(value)).removesuffix(".0")
         if not isinstance(value, (str, int)):
             raise TypeError(f"{value!r} is neither")
@@ -198,7 +209,7 @@ def _teller(kind: Any) -> Callable[[Any], str]:
 
 
 def _refuse_columns(table: Path, wanted: list[str], there: list[str]) -> None:
-    """BadInput where a wanted column is missing, or there twice."""
+    """Raise BadInput if a wanted column is missing or there twice."""
     for column in wanted:
         if column not in there:
             close = difflib.get_close_matches(column, there, 1, 0.5)

@@ -1,4 +1,4 @@
-"""What a file is that Pillow does not read as a picture, by its first bytes, in words for a refusal."""
+"""The names of files that Pillow does not read as pictures, found by their first bytes, for the words of a refusal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from io import BytesIO
 
 from PIL import TiffImagePlugin
 
-# Where the bytes begin so, what the file is. Those that Pillow reads come here when they are damaged.
+# The first bytes of a file, and what it is then. Formats that Pillow reads come here if they are damaged.
 _NAMES = {
     rb"version https://git-lfs": "a Git LFS pointer: get the image itself by `git lfs pull`",
     rb"\s*<(!doctype\s+html|html)": "an HTML page: its download failed",
@@ -29,12 +29,12 @@ _NAMES = {
     rb"GIF8[79]a": "a damaged GIF file",
     rb"RIFF....WEBP": "a damaged WebP file",
 }
-_BITS, _COMPRESSION, _BANDS, _SAMPLE_FORMAT = 258, 259, 277, 339  # of TIFF
+_BITS, _COMPRESSION, _BANDS, _SAMPLE_FORMAT = 258, 259, 277, 339  # TIFF's numbers of these tags
 _NUMBERS = {2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex "}
 
 
 def name_of(content: bytes) -> str:
-    """What these bytes are: "a HEIC file"; "" where that is not known."""
+    """Return what these bytes are, such as "a HEIC file", or "" if that is not known."""
     if content.startswith(tuple(TiffImagePlugin.PREFIXES)):
         return _tiff(content)
     start = content[:1024]
@@ -42,10 +42,10 @@ def name_of(content: bytes) -> str:
 
 
 def _tiff(content: bytes) -> str:
-    """A TIFF file in its own words: how many bands it has, of what numbers."""
+    """Return what a TIFF file says about itself: how many bands it has, of which numbers."""
     if content.startswith(b"MM\0+"):
         return "a BigTIFF file in big-endian order"
-    with suppress(Exception):  # a damaged one may say anything
+    with suppress(Exception):  # a damaged file may say anything
         tags = TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if content[2] == 43 else 8])  # 43: BigTIFF
         file = BytesIO(content)
         file.seek(tags.next)

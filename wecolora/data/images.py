@@ -27,32 +27,34 @@ from wecolora.data.pixels import Range, correct, deep_kind, extremes, kind_of, o
 
 _META = b"wecolora"
 _COLUMNS = ("id", "path", "offset", "labels", "split", "size", "digest")
-ARRAY = "images.npy"  # beside the index, where the images are no files
+ARRAY = "images.npy"  # lies beside the index of a data set whose images are not files
 
 Room = Callable[[int, int], float]
-# Pillow's own limit between a warning and none: as RGB, a quarter of a gigabyte.
+# Pillow warns of pictures that are larger. In RGB this is a quarter of a gigabyte.
 MAX_PIXELS = 89_478_485
-# Of text and colour profiles, which nothing here reads; Pillow itself stops at 1 MB. Editors store whole histories.
+# Bytes of text and colour profiles, which nothing here reads. Pillow stops at 1 MB, but editors store whole histories.
 MAX_TEXT = 1 << 26
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT
-# How many times the area of a crop the whole picture, resized, may have.
+# The whole picture, resized, may have at most so many times the area of a crop.
 WHOLE = 16
-# Of an image that is not what was indexed, and of the array, which only this project writes.
+# What to do if an image is not what was indexed; and the same for the array, which only this project writes.
 REMEDY = "restore it, or delete the data set's index.parquet to index the set again"
 ARRAY_REMEDY = "delete the index beside it to prepare the data set again"
 
 
 class NoMemory(BadInput):
-    """An image that memory does not suffice for: no fault of the image's, which is therefore not left out."""
+    """An image for which there is too little memory; it is not the image's fault, so no image is left out for it."""
 
 
 @dataclass(frozen=True)
 class Index:
-    """One row an image. ``path`` is relative to ``root``. The array file ARRAY is read at row ``offset``. Any other
-    file is an image, or holds one of ``sizes`` bytes from byte ``offset`` (a tar file) where this is not 0.
+    """The images of a data set, one row for each image.
 
-    ``labels`` holds class numbers, several for a multi-label set, none for an unlabelled one. ``digests`` are of the
-    images' bytes (hex xxh3_128), "" where not known: an image of other bytes is refused.
+    ``paths`` are relative to ``root``. The array file ARRAY is read at row ``offset``. Any other file is an image; if
+    the image's size in ``sizes`` is not 0, the file (a tar file) holds it in that many bytes from byte ``offset``.
+
+    ``labels`` holds class numbers: several for an image of a multi-label set, none for an unlabelled one. ``digests``
+    are those of the images' bytes (hex xxh3_128), "" where not known; an image of other bytes is refused.
     """
 
     name: str
@@ -64,23 +66,23 @@ class Index:
     offsets: list[int]
     labels: list[list[int]]
     split: list[str]
-    # Of the image files' bytes; what follows an index of other pixels is then made again.
+    # A digest of the image files' bytes. If it changes, all that was made from the index is made again.
     pixels_digest: str = ""
     sizes: list[int] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
-    grey_range: Range | None = None  # which values of deep greys are black and white, where the config says so
+    grey_range: Range | None = None  # the values of deep greys that are black and white, if the config says so
 
     def __post_init__(self) -> None:
-        # Frozen, hence this way.
+        # A frozen class allows no plain assignment.
         object.__setattr__(self, "sizes", self.sizes or [0] * len(self.ids))
         object.__setattr__(self, "digests", self.digests or [""] * len(self.ids))
 
     def rows(self, split: str) -> list[int]:
-        """Positions of the images of a split."""
+        """Return the positions of the images of a split."""
         return [position for position, part in enumerate(self.split) if part == split]
 
     def single_labels(self, positions: Sequence[int]) -> list[int]:
-        """The class number of each of these images; BadInput where one has none, or several."""
+        """Return the class number of each of these images; raise BadInput if one has none, or several."""
         if self.multilabel or any(len(self.labels[position]) != 1 for position in positions):
             raise BadInput(
                 f"data set {self.name}: has no single label an image, which a method needs that reads labels; "
@@ -89,7 +91,10 @@ class Index:
         return [self.labels[position][0] for position in positions]
 
     def examples(self, split: str, count: int) -> list[int]:
-        """Positions of that many labelled images of a split, drawn with a fixed seed; one a class at first."""
+        """Return the positions of up to ``count`` labelled images of a split, drawn with a fixed seed.
+
+        The first images are of different classes.
+        """
         labelled = [position for position in self.rows(split) if self.labels[position]]
         drawn = np.random.default_rng(0).permutation(labelled).tolist()
         first = {tuple(self.labels[position]): position for position in reversed(drawn)}
@@ -97,14 +102,19 @@ class Index:
         return sorted(drawn, key=lambda position: position not in different)[:count]
 
     def image(self, position: int) -> Image.Image:
-        """The picture at a position, as RGB; BadInput, with its name, where it cannot be read (see decode), or has
-        changed since it was indexed."""
+        """Return the picture at a position as RGB.
+
+        Raise BadInput, with its name, if it cannot be read (see decode) or has changed since it was indexed.
+        """
         return self.picture(position).image
 
     def picture(self, position: int, room: Room = lambda width, height: 1) -> Picture:
-        """The same, perhaps reduced (see open_picture)."""
+        """Return the picture at a position, perhaps reduced as far as ``room`` allows (see open_picture).
+
+        Raise BadInput as ``image`` does.
+        """
         path, offset, size = Path(self.root) / self.paths[position], self.offsets[position], self.sizes[position]
-        # A file of the user's that has this name has it for its id, too.
+        # A user's own file may have the array's name; then its id is that name, too.
         if self.paths[position] == ARRAY != self.ids[position]:
             try:
                 row = np.ascontiguousarray(_rows_of(str(path))[offset])
@@ -120,25 +130,30 @@ class Index:
         return open_picture(content, name, room, self.grey_range)
 
     def _refuse_changed(self, position: int, content: bytes | memoryview, name: str, remedy: str) -> None:
-        """Neither size nor time of a file tell it for sure."""
+        """Raise BadInput if the bytes are not those that were indexed; a file's size and time alone do not tell."""
         known = self.digests[position]
         if known and xxhash.xxh3_128_hexdigest(content) != known:
             raise BadInput(f"{name}: has changed since its data set was indexed; {remedy}.")
 
     def pixels(self, positions: Sequence[int], size: int) -> np.ndarray:
-        """(n, size, size, 3) uint8, without augmentation (see crop)."""
+        """Return the pixels of these images without augmentation, (n, size, size, 3) uint8 (see crop)."""
         return np.stack([self.crop(position, size) for position in positions])
 
     def crop(self, position: int, size: int) -> np.ndarray:
-        """(size, size, 3) uint8, without augmentation: as it is where it fits, else resized to size * 256 / 224 on the
-        shorter side (bicubic) and centre-cropped."""
+        """Return the pixels of an image without augmentation, (size, size, 3) uint8.
+
+        An image of this size stays as it is. Any other is resized (bicubic) to size * 256 / 224 on its shorter side,
+        and its centre is cut out.
+        """
         return centre_crop(self.picture(position, lambda width, height: min(width, height) / _shorter(size)), size)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An RGB image, upright, of ``width`` x ``height`` pixels, of which ``image`` holds 1 / ``scale`` in each direction
-    (rounded up)."""
+    """An upright RGB image of ``width`` x ``height`` pixels; ``image`` holds 1 / ``scale`` of them in each direction.
+
+    The size of ``image`` is rounded up.
+    """
 
     image: Image.Image
     width: int
@@ -147,7 +162,10 @@ class Picture:
 
 
 def centre_crop(picture: Picture, size: int) -> np.ndarray:
-    """The evaluation transform of the paper's probes (Resize 256, CenterCrop 224), scaled to ``size``."""
+    """Return a picture after the evaluation transform of the paper's probes, (size, size, 3) uint8.
+
+    The transform is Resize 256, CenterCrop 224, scaled to ``size``.
+    """
     full = (picture.width, picture.height)
     if full == (size, size):
         return np.asarray(picture.image)
@@ -162,14 +180,17 @@ def centre_crop(picture: Picture, size: int) -> np.ndarray:
 
 
 def _thin_crop(picture: Picture, size: int, scale: float) -> np.ndarray:
-    """The same, up to two grey levels, of a picture so long that the whole, resized, would not fit into memory: only
-    what the crop shows is resized."""
+    """Return what centre_crop returns, up to two grey levels, for a very long picture.
+
+    The whole picture, resized, would not fit into memory, so only the part that the crop shows is resized.
+    """
     columns, rows = (_part_shown(side, scale, size, picture.scale) for side in (picture.width, picture.height))
-    # Pillow takes a box in single precision: cut first, to small numbers, with all the pixels that its filter reads.
+    # Pillow takes a box in single precision. So all pixels that its filter reads are cut out first: small numbers stay.
     left, right = _around(*columns, size, picture.image.width)
     top, bottom = _around(*rows, size, picture.image.height)
     cut = picture.image.crop((left, top, right, bottom))
-    # Across, then down, as the whole is resized: of a part, Pillow chooses the order by its shape, and clips between.
+    # The part is resized across, then down, as the whole is. Pillow itself would choose the order by the part's shape,
+    # and it clips values in between.
     across = (columns[0] - left, 0, columns[1] - left, cut.height)
     cut = cut.resize((size, cut.height), Image.Resampling.BICUBIC, across)
     down = (0, rows[0] - top, size, rows[1] - top)
@@ -177,7 +198,7 @@ def _thin_crop(picture: Picture, size: int, scale: float) -> np.ndarray:
 
 
 def _part_shown(side: int, scale: float, size: int, reduced: int) -> tuple[float, float]:
-    """Where the ``size`` pixels in the middle of a side begin and end once it is resized, in the reduced picture's."""
+    """Return where the middle ``size`` pixels of a resized side begin and end, in pixels of the reduced picture."""
     resized = max(size, round(side * scale))
     begin = (resized - size) // 2
     a_pixel = side / reduced / resized
@@ -185,7 +206,7 @@ def _part_shown(side: int, scale: float, size: int, reduced: int) -> tuple[float
 
 
 def _around(begin: float, end: float, size: int, stored: int) -> tuple[int, int]:
-    """The whole pixels that a bicubic filter reads for a part: two of its own steps further on either side."""
+    """Return the range of whole pixels that a bicubic filter reads for a part: two of its steps beyond either end."""
     further = 2 * max(1.0, (end - begin) / size) + 1
     return max(0, math.floor(begin - further)), min(stored, math.ceil(end + further))
 
@@ -194,7 +215,7 @@ def _shorter(size: int) -> int:
     return round(size * 256 / 224)
 
 
-# Where the first row and the first column of a stored picture lie, by EXIF's number of it.
+# How to turn a stored picture upright, by EXIF's number of its orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -208,21 +229,25 @@ _SIDEWAYS = {_UPRIGHT[number] for number in (5, 6, 7, 8)}
 
 
 def decode(source: bytes | str | Path, name: str, grey_range: Range | None = None) -> Image.Image:
-    """The picture in these bytes, or in the file of this path, as RGB and upright (EXIF); its content decides what it
-    is, not its suffix. What is transparent becomes white; of several pictures, the first. ``grey_range`` says which
-    values of greys deeper than 8 bits are black and white; else it is the lowest and the highest of 16 bits, or of 12.
+    """Return the picture in these bytes, or in the file of this path, as upright RGB (EXIF).
 
-    Raises BadInput, with ``name``, for whatever cannot be read whole, for greys of no known range, and for more than
-    MAX_PIXELS (a decompression bomb). Besides the file it takes up to 16 bytes of memory a pixel for usual formats
-    and shapes, and never more than 40 (3.6 GB for the largest picture). Raises NoMemory where that is not there.
+    Its content, not its suffix, decides what the file is. Transparent pixels become white. If there are several
+    pictures, the first is taken. ``grey_range`` says which values of greys deeper than 8 bits are black and white;
+    without it, they are the lowest and the highest of 16 bits, or of 12.
+
+    Raise BadInput, with ``name``, for a file that cannot be read whole, for greys of no known range, and for more than
+    MAX_PIXELS (a decompression bomb). Besides the file, decoding takes up to 16 bytes of memory a pixel for usual
+    formats and shapes, and never more than 40 (3.6 GB for the largest picture). Raise NoMemory if there is less.
     """
     content = source if isinstance(source, bytes) else _content(Path(source), name)
     return open_picture(content, name, lambda width, height: 1, grey_range).image
 
 
 def open_picture(content: bytes, name: str, room: Room, grey_range: Range | None = None) -> Picture:
-    """As decode; and a JPEG file, which decodes sooner so, at 1/2, 1/4 or 1/8: ``room`` says of a width and a height,
-    in either order, how many times smaller the picture may be."""
+    """Decode a picture as ``decode`` does, but a JPEG file perhaps at 1/2, 1/4 or 1/8 of its size, which is faster.
+
+    ``room`` takes a width and a height, in either order, and returns how many times smaller the picture may be.
+    """
     with _reading(content, name) as opened:
         (width, height), kind, scale = opened.size, kind_of(opened), 1
         if opened.format in ("JPEG", "MPO"):
@@ -245,7 +270,7 @@ def open_picture(content: bytes, name: str, room: Room, grey_range: Range | None
 
 
 class Look(NamedTuple):
-    """Of an image: its kind, the lowest and the highest value that it holds, and what is odd about it (see pixels)."""
+    """What an image is: its kind, its lowest and its highest value, and what is odd about it (see pixels)."""
 
     kind: str
     values: Range
@@ -253,7 +278,7 @@ class Look(NamedTuple):
 
 
 def look(content: bytes, name: str) -> Look:
-    """What an image is that decode() can read. It does not refuse greys of unknown range."""
+    """Return what an image is that ``decode`` can read, or raise BadInput; greys of unknown range are not refused."""
     with _reading(content, name) as opened:
         kind = kind_of(opened)
         opened.load()
@@ -265,8 +290,10 @@ def look(content: bytes, name: str) -> Look:
 
 @contextmanager
 def _reading(content: bytes, name: str) -> Iterator[Image.Image]:
-    """The picture, not yet decoded; whatever goes wrong with it becomes BadInput. Never by a file's name: Pillow maps
-    files into memory then, and misreads those that it turns."""
+    """Yield the picture before it is decoded, and turn whatever goes wrong with it into BadInput.
+
+    Pillow gets the bytes, never the file's name: it maps named files into memory, and misreads those that it turns.
+    """
     try:
         with Image.open(BytesIO(content)) as opened:
             if opened.width * opened.height > MAX_PIXELS:
@@ -281,7 +308,7 @@ def _reading(content: bytes, name: str) -> Iterator[Image.Image]:
     except UnidentifiedImageError:
         found = name_of(content)
         reason = f"it is {found}" if found else "no picture of a known format"
-    except Exception as error:  # whatever Pillow makes of a damaged file: it has no class for all of it
+    except Exception as error:  # Pillow raises errors of many classes for damaged files
         reason = str(error) or repr(error)
         if "MAX_TEXT" in reason:
             reason = f"more than {MAX_TEXT >> 20} MB of text or colour profile"
@@ -291,7 +318,7 @@ def _reading(content: bytes, name: str) -> Iterator[Image.Image]:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged EXIF beside a whole picture
+    except Exception:  # the picture may be whole though its EXIF is damaged
         return 1
 
 
@@ -301,9 +328,12 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _content(path: Path, name: str, offset: int = 0, size: int = 0) -> bytes:
-    """The bytes of a file; or ``size`` of them from an offset, of a file that stays open."""
+    """Return the bytes of a file, or ``size`` bytes from ``offset`` of a file that stays open.
+
+    Raise BadInput, with ``name``, if the system does not give them.
+    """
     try:
-        # pread shares no position with other threads, or with a forked process.
+        # Unlike read, pread shares no position with other threads or with a forked process.
         content = os.pread(_opened(path).fileno(), size, offset) if size else path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BadInput(f"{name}: cannot be read ({error.strerror}); {REMEDY}.") from error
@@ -326,7 +356,7 @@ def _rows_of(path: str) -> np.ndarray:
 
 
 def write_index(index: Index, path: str | Path) -> None:
-    """Write the index as Parquet; name, root, classes and kind stand in its metadata."""
+    """Write the index as Parquet; its name, root and classes, and whether it is multi-label, stand in the metadata."""
     table = pa.table(
         {
             "id": pa.array(index.ids, pa.string()),
@@ -345,7 +375,7 @@ def write_index(index: Index, path: str | Path) -> None:
         "multilabel": index.multilabel,
         "pixels_digest": index.pixels_digest,
     }
-    if index.grey_range is not None:  # else the same bytes as before there was such a range
+    if index.grey_range is not None:  # without it, an index has the same bytes as before there was such a range
         about["grey_range"] = index.grey_range
     table = table.replace_schema_metadata({_META: json.dumps(about).encode()})
     with atomic_write(path) as temporary:
@@ -353,9 +383,12 @@ def write_index(index: Index, path: str | Path) -> None:
 
 
 def read_index(path: str | Path) -> Index:
-    """Read an index; a relative root is taken from the index's own folder."""
+    """Read an index; a relative root is taken from the index's own folder.
+
+    Raise BadInput if the file is no whole index.
+    """
     try:
-        # Few distinct words, each of which is then one object in memory.
+        # These columns have few distinct words; each becomes one object in memory.
         table = pq.read_table(path, read_dictionary=["path", "split"])
         about = json.loads(table.schema.metadata[_META])
         columns = {name: _values(table.column(name)) for name in _COLUMNS}
@@ -382,7 +415,7 @@ def read_index(path: str | Path) -> Index:
 
 
 def read_columns(path: str | Path, columns: list[str]) -> pa.Table:
-    """Return these columns of an index alone, as they are stored; raise BadInput as read_index does."""
+    """Return only these columns of an index, as they are stored; raise BadInput as read_index does."""
     try:
         return pq.read_table(path, columns=columns).select(columns)
     except (OSError, KeyError, ValueError) as error:  # pyarrow's own are ValueErrors
@@ -394,8 +427,10 @@ def _no_index(path: str | Path, error: Exception) -> BadInput:
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    """As to_pylist gives them, in a fraction of its time (a corpus has a million rows); equal words, and equal single
-    labels, are one object."""
+    """Return what to_pylist returns, in a fraction of its time (a corpus has a million rows).
+
+    Equal words, and equal single labels, are one object.
+    """
     joined = column.combine_chunks()
     if pa.types.is_dictionary(joined.type):
         words = joined.dictionary.to_pylist()

@@ -1,4 +1,4 @@
-"""Labels as people write them: one spelling of each, and what looks as if it were not meant so."""
+"""Labels as people write them: one spelling for each label, and warnings about labels that may be mistakes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wecolora.data.listing import nfc, some
 
 # As programs and people write a missing value.
 MISSING = {"nan", "null", "n/a", "na", "#n/a", "<na>", "nat", "?", "-", "none", "unknown", "undefined"}
-SIGNS = "|;,/"  # what people divide several labels by
+SIGNS = "|;,/"  # characters with which people divide several labels
 BRACKETS = {"[": "]", "{": "}", "(": ")"}
 QUOTED = re.compile("([\"'`\u2018\u201c\u201e\u00ab])(.*)[\"'`\u2019\u201c\u201d\u00bb]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
@@ -20,8 +20,11 @@ WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+", re.ASCII)
 
 
 def label_of(text: str) -> str:
-    """The label that a cell of a table stands for: a whole number has one spelling (``1.0`` is ``1``, as pandas
-    writes it where a value of its column is missing), and so has an accented letter."""
+    """Return the label that a cell of a table stands for.
+
+    A whole number has one spelling: ``1.0`` is ``1`` (pandas writes ``1.0`` if a value of the column is missing). An
+    accented letter has one spelling, too.
+    """
     label = nfc(text.strip())
     whole = WHOLE.fullmatch(label)
     label = whole[1] if whole else label
@@ -29,12 +32,12 @@ def label_of(text: str) -> str:
 
 
 def is_unprintable(label: str) -> bool:
-    """Whether it has control characters, which no table shows, or bytes that are no UTF-8."""
+    """Return whether a label has control characters, which no table shows, or bytes that are not UTF-8."""
     return any(unicodedata.category(character) in ("Cc", "Cs") for character in label)
 
 
 def is_list(cell: str) -> bool:
-    """Whether it looks like a list of Python or JSON: a bracket opens at its start and closes at its end."""
+    """Return whether a cell looks like a list of Python or JSON: a bracket opens at its start and closes at its end."""
     closing = BRACKETS.get(cell[:1])
     if closing is None or not cell.endswith(closing):
         return False
@@ -47,7 +50,7 @@ def is_list(cell: str) -> bool:
 
 
 def doubtful(classes: Iterable[str]) -> list[str]:
-    """A sentence for each way in which some of these classes may not be meant so."""
+    """Return a sentence for each reason why some of these classes may be mistakes."""
     classes, found = list(classes), []
     if same := _alike(classes, _number):
         found.append(f"classes are one number, spelt differently: {same}.")
@@ -61,7 +64,7 @@ def doubtful(classes: Iterable[str]) -> list[str]:
 
 
 def _number(label: str) -> str | Decimal:
-    """The number that it writes, perhaps with a decimal comma."""
+    """Return the number that a label writes, perhaps with a decimal comma, or the label itself if it writes none."""
     plain = label.replace(",", ".")
     return label if NUMBER.fullmatch(plain) is None else Decimal(plain)
 
@@ -73,14 +76,17 @@ def _plain(label: str) -> str:
 
 
 def _joined(classes: list[str]) -> list[str]:
-    """The classes that a sign divides, and whose parts are all classes, or parts of other classes, too."""
+    """Return the classes that look like several labels in one.
+
+    Such a class has a divider in it, and each of its parts is also a class, or a part of another class.
+    """
     parts = {label: {part.strip() for part in re.split(f"[{re.escape(SIGNS)}]", label)} - {""} for label in classes}
     counts = Counter(part for label, found in parts.items() for part in found | {label})
     return [repr(label) for label, found in parts.items() if len(found) > 1 and all(counts[one] > 1 for one in found)]
 
 
 def _alike(classes: list[str], key: Callable[[str], Hashable]) -> str:
-    """The classes that this key does not tell apart, in words."""
+    """Return, in words, the groups of classes that have the same ``key``."""
     groups: dict[Hashable, list[str]] = {}
     for label in classes:
         groups.setdefault(key(label), []).append(label)

@@ -1,4 +1,4 @@
-"""What a source says of a data set before any image is read, and how it finds that in a folder."""
+"""What a source says about a data set before any image is read, and how it finds that in a folder."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from wecolora.core.folders import entries_of, files_below
 SUFFIXES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
 }  # fmt: skip
-HELD_OUT = ("test", "val", "valid", "validation")  # what people call the images of a split that is not trained on
+HELD_OUT = ("test", "val", "valid", "validation")  # usual names of a split that is not for training
 
 
 class Entry(NamedTuple):
-    """An image: its name in the data set, its file from the root, and its place in that file where it is not all of it
-    (``size`` bytes from ``offset``)."""
+    """An image: its name in the data set, and its file, as a path from the root.
+
+    If the image is only a part of the file, it is the ``size`` bytes from ``offset``.
+    """
 
     id: str
     path: str
@@ -36,15 +38,15 @@ class Entry(NamedTuple):
 
 @dataclass
 class Besides:
-    """What lies in a data set's folders besides its images, counted."""
+    """The counts of what lies in a data set's folders besides its images."""
 
-    # Files that are no images, by their suffix.
+    # Files that are not images, by their suffix.
     files: Counter[str] = field(default_factory=Counter)
-    # Folders of programs by their name, hidden files, broken links and what else is no file (files.files_below).
+    # What folders.files_below counts as skipped: folders of programs, hidden files, broken links and the like.
     skipped: Counter[str] = field(default_factory=Counter)
 
     def told(self) -> str:
-        """The files in words: "40 .heic, 2 .txt"."""
+        """Return the counts of the files in words, such as "40 .heic, 2 .txt"."""
         return some([f"{count:,} {suffix}" for suffix, count in self.files.most_common()])
 
 
@@ -56,23 +58,26 @@ class Listing:
     classes: list[str]
     entries: list[Entry]
     multilabel: bool = False
-    # The splits that it says to have, none of which may be empty.
+    # The splits that the data set says it has; none of them may be empty.
     splits: tuple[str, ...] = ("train", "test")
-    # As published, by "train", "test" and "classes"; empty for a set of the user's own.
+    # The published counts of "train", "test" and "classes"; empty for a data set of the user's own.
     published: dict[str, int] = field(default_factory=dict)
-    # Images that the set's own lists name, and that are not there.
+    # Images that the data set's own lists name and that are not there.
     absent: list[str] = field(default_factory=list)
-    # Where the class folders of training images lie, from the root, if there are such: "train/" or "".
+    # The path from the root to the class folders of training images ("train/" or ""), or None if there are none.
     class_folders: str | None = None
     besides: Besides = field(default_factory=Besides)
-    # Sentences on what is odd, and may be meant so.
+    # Sentences on what is odd, but may be as the user wants it.
     remarks: list[str] = field(default_factory=list)
-    # (n, height, width, 3) uint8: the images themselves, where they are not files; entry n is row n.
+    # The images themselves if they are not files: (n, height, width, 3) uint8, entry n in row n.
     pixels: np.ndarray | None = None
 
 
 def root_of(name: str, data: Any, where: str = "") -> Path:
-    """The data set's folder, absolute; ``where`` says where to get the data set."""
+    """Return the absolute path of a data set's folder.
+
+    Raise BadInput if there is no such folder; ``where`` tells the user where to get the data set.
+    """
     root = Path(data.root).resolve()
     if not root.is_dir():
         remedy = f"set datasets.{name}.root" + (f", or {where}" if where else "")
@@ -81,7 +86,8 @@ def root_of(name: str, data: Any, where: str = "") -> Path:
 
 
 def image_files(folder: Path, besides: Besides) -> list[str]:
-    """Paths from the folder of all files below it whose suffix is an image's; ``besides`` counts all else."""
+    """Return the paths, from the folder, of all files below it that have an image's suffix; ``besides`` counts the
+    others."""
     paths = []
     for path, _ in files_below(folder, besides.skipped):
         suffix = os.path.splitext(path)[1].lower()
@@ -93,30 +99,34 @@ def image_files(folder: Path, besides: Besides) -> list[str]:
 
 
 def folders_in(folder: Path) -> list[str]:
-    """The names of the folders directly in a folder, sorted; none where there is no such folder."""
+    """Return the names of the folders directly in a folder, sorted, or none if there is no such folder."""
     return [entry.name for entry in entries_of(folder) if entry.is_dir()] if folder.is_dir() else []
 
 
 def printable(name: str) -> str:
-    """The name of a file, with a question mark in the place of what is no UTF-8."""
+    """Return the name of a file with a replacement character for each byte that is not UTF-8."""
     return os.fsencode(name).decode(errors="replace")
 
 
 def nfc(text: str) -> str:
-    """The text with one spelling of each accented letter, of the two that Unicode has."""
+    """Return the text with one spelling for each accented letter; Unicode has two."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def some(names: Sequence[str], count: int = 3, of: int | None = None) -> str:
-    """The first few of many names (of ``of``, where not all are given), and how many more there are."""
+    """Return the first ``count`` names in words, and how many more there are; ``of`` is their number if some are not
+    given."""
     more = (of or len(names)) - count
     return ", ".join(names[:count]) + (f" and {more} more" if more > 0 else "")
 
 
 def drawn(groups: Sequence[int], share: float, seed: int, alone: bool = False) -> set[int]:
-    """Positions of a random share of each group: to the nearest whole number, halves up, at least one and not all where
-    a group has two, and where it has one, that one or none (``alone``). With the same seed, a smaller share lies in a
-    larger one."""
+    """Return the positions of a random share of each group.
+
+    A group of two or more gives its share, rounded to the nearest whole number (halves up), but at least one image and
+    not all. A group of one gives that one if ``alone`` is true, and none otherwise. With the same seed, a smaller share
+    lies in a larger one.
+    """
     members: dict[int, list[int]] = {}
     for position, group in enumerate(groups):
         members.setdefault(group, []).append(position)
@@ -129,7 +139,7 @@ def drawn(groups: Sequence[int], share: float, seed: int, alone: bool = False) -
 
 
 class Inside:
-    """Paths that a data set's own lists give, and that must not lead out of its folder."""
+    """A check of the paths that a data set's own lists give, and that must not lead out of its folder."""
 
     def __init__(self, root: Path, told_by: str) -> None:
         self.root, self.told_by = root, told_by
@@ -137,7 +147,10 @@ class Inside:
         self.names: dict[str, dict[str, str]] = {}
 
     def path(self, given: str) -> str:
-        """The path from the root, in its plain form; BadInput where it is absolute, climbs, or follows a link out."""
+        """Return a given path from the root in its plain form.
+
+        Raise BadInput if it is absolute, climbs above the root, follows a link out of it, or ends in .npy (an array).
+        """
         path = posixpath.normpath(given)
         if path.endswith(".npy"):
             raise BadInput(
@@ -162,7 +175,7 @@ class Inside:
         return path
 
     def file(self, given: str) -> str | None:
-        """The path of a file from the root, as its folders spell it (see nfc); None where there is no such file."""
+        """Return the path of a file from the root, as its folders spell it (see nfc), or None if there is no file."""
         path = self.path(given)
         if not path.isascii() and not os.path.isfile(self.root / path):
             path = self.path(self._spelt(path))
@@ -179,7 +192,7 @@ class Inside:
         return folder
 
     def _climbs_out_of_a_link(self, given: str) -> bool:
-        """Whether a ``..`` follows a link, and so leads elsewhere than to the folder where the link lies."""
+        """Return whether a ``..`` follows a link, and so does not lead to the folder where the link lies."""
         above: list[str] = []
         for part in given.split("/"):
             if part != "..":

@@ -1,4 +1,7 @@
-"""Worker processes that decode images, in order, for a device that would wait for them; any number gives the same."""
+"""Worker processes that decode images in order, so that a device need not wait.
+
+Any number of workers gives the same result.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,18 @@ AHEAD = 2  # batches that each worker has ready
 
 
 class Loader:
-    """Makes batches of what ``decode`` makes of each of their items, (...) uint8, in ``workers`` processes; 0: in this
-    one, when a batch is asked for. The processes stay from one use to the next.
+    """A maker of batches: ``decode`` turns each item into an array, (...) uint8, in one of ``workers`` processes.
 
-    Batches of ``batch_bytes`` at most are handed over in shared memory, for which there may be fewer workers.
-    They are forked, so that they start at once, and hold what ``decode`` holds without a copy; they must touch neither
-    the GPU nor HDF5.
+    With 0 workers, this process makes a batch when it is asked for. The processes stay from one use to the next. They
+    hand over batches of at most ``batch_bytes`` in shared memory; if there is little of it, there are fewer workers.
+    They are forked, so that they start at once and share what ``decode`` holds without a copy; they must not touch the
+    GPU or HDF5.
     """
 
     def __init__(
         self, decode: Callable[[Any], np.ndarray], workers: int = 0, device: str = "cpu", batch_bytes: int = 0
     ) -> None:
-        workers = helpers(workers, (AHEAD + 1) * batch_bytes)  # and one that is read
+        workers = helpers(workers, (AHEAD + 1) * batch_bytes)  # one more is being read
         self._plan = _Plan()
         self._stop: weakref.finalize | None = None
         self._loader = DataLoader(
@@ -42,19 +45,21 @@ class Loader:
             pin_memory=device == "cuda",
             prefetch_factor=AHEAD if workers else None,
             multiprocessing_context="fork" if workers else None,
-            generator=torch.Generator(),  # else each use draws from the global one, on which a student depends
+            generator=torch.Generator(),  # the global one must not move: a student depends on it
             persistent_workers=workers > 0,
             worker_init_fn=_deaf,
         )
 
     def __call__(self, batches: Iterable[Sequence[Any]]) -> Iterator[Tensor]:
-        """(items, ...) uint8 of each batch, in order; the processes start on them at once, and work ahead. Raises the
-        BadInput of an item in the place of its batch. With workers, one use at a time."""
+        """Yield (items, ...) uint8 for each batch, in order; the processes start at once and work ahead.
+
+        Raise the BadInput of an item in place of its batch. With workers, only one use at a time is possible.
+        """
         self._plan.batches = [list(batch) for batch in batches]
         running: Any = iter(self._loader)
         if self._loader.num_workers and self._stop is None:
-            # Else its queues may close in any order, and files twice, where the garbage collector finds it in a cycle,
-            # as a raised exception makes one.
+            # Otherwise its queues may close in any order, and files may close twice, if the garbage collector finds it
+            # in a cycle, such as a raised exception makes.
             self._stop = weakref.finalize(self, _shut_down, running, os.getpid())
         return self._each(running)
 
@@ -66,22 +71,25 @@ class Loader:
 
 
 def _deaf(worker: int) -> None:
-    """A scheduler sends SIGTERM to every process of a job, and the step that is under way needs its images. A worker
-    ends with its loader, or with the process that started it."""
+    """Make a worker ignore SIGTERM.
+
+    A scheduler sends it to every process of a job, and the step that is under way needs its images. A worker ends with
+    its loader, or with the process that started it.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _shut_down(running: Any, process: int) -> None:
     if os.getpid() == process:
         running._shutdown_workers()
-        for worker in running._workers:  # one that waits for its disk is not waited for
+        for worker in running._workers:  # ends a worker that waits for a disk, too
             worker.kill()
-    else:  # forked meanwhile, with the same garbage, whose workers are not its own
+    else:  # a process forked since has a copy of the loader, but the workers are not its own
         running._shutdown = True
 
 
 class _Plan:
-    """The batches of the next use; an earlier one keeps its own."""
+    """The batches of the next use; an earlier use keeps its own."""
 
     batches: Sequence[list[Any]] = ()
 
@@ -96,7 +104,7 @@ class _Items(Dataset):
     def __getitems__(self, items: Sequence[Any]) -> list[np.ndarray] | BadInput:
         try:
             return [self.decode(item) for item in items]
-        except BadInput as error:  # handed over as it is; raised, the loader would put its own traceback into it
+        except BadInput as error:  # returned, not raised: DataLoader would put its own traceback into it
             return error
 
 

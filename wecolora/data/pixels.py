@@ -1,4 +1,4 @@
-"""What the values are that a picture holds, as Pillow opens it, and the same as RGB with 8 bits a colour."""
+"""The values that a picture holds, as Pillow opens it, and the same picture as RGB with 8 bits a colour."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 Range = tuple[float, float]
-# Pixels that are worked on at once: what that takes is little beside any picture.
+# The number of pixels that are worked on at a time; it takes little memory beside any picture.
 TILE = 1 << 18
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # of TIFF
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF's numbers of these tags
 
 
 def kind_of(image: Image.Image) -> str:
-    """Format and mode in Pillow's words, before pixels are loaded; "PNG RGB;16" where it keeps the high byte of 16 bits
-    alone, "TIFF I;12" where the values are of 12."""
+    """Return the format and the mode of a picture in Pillow's words, before its pixels are loaded.
+
+    The kind is "PNG RGB;16" if Pillow keeps only the high byte of 16 bits, and "TIFF I;12" if the values have 12 bits.
+    """
     raw, mode = _raw(image), image.mode
     if raw == "I;12":
         mode = raw
@@ -27,35 +29,36 @@ def kind_of(image: Image.Image) -> str:
 
 
 def _raw(image: Image.Image) -> str:
-    """How the file holds its pixels, in Pillow's words."""
+    """Return how the file holds its pixels, in Pillow's words."""
     tiles = getattr(image, "tile", [])
     found = tiles[0].args if tiles else ""
     return str(found[0]) if isinstance(found, tuple) and found else str(found)
 
 
 def is_deep(mode: str) -> bool:
-    """Whether it is of greys deeper than 8 bits, as they stand in the file."""
+    """Return whether a mode means greys deeper than 8 bits, with the values that the file has."""
     return mode in ("I", "F") or mode.startswith("I;1")
 
 
 def deep_kind(kind: str) -> bool:
-    """The same of a kind."""
+    """Return whether a kind (see kind_of) means greys deeper than 8 bits."""
     return is_deep(kind.partition(" ")[2])
 
 
 def range_of(kind: str) -> Range | None:
-    """The values of such a kind that are black and white; None where the format does not say."""
+    """Return the values of this kind that are black and white, or None if the format does not say."""
     form, _, mode = kind.partition(" ")
     if mode == "I;12":
         return 0, 4095
     known = ("PNG", "TIFF", "JPEG2000")
-    if kind == "PPM I" or (mode.startswith("I;16") and form in known):  # Pillow scales a PPM to it
+    if kind == "PPM I" or (mode.startswith("I;16") and form in known):  # Pillow scales a PPM file to this range
         return 0, 65535
     return None if deep_kind(kind) else (0, 255)
 
 
 def extremes(image: Image.Image) -> Range:
-    """The lowest and the highest value of deep greys, as they stand in the file; of any other, of its colours."""
+    """Return the lowest and the highest value of a picture: of deep greys as they are in the file, else of its
+    colours."""
     if not is_deep(image.mode):
         bands = np.array((image if image.mode in ("L", "RGB") else image.convert("RGB")).getextrema())
         return bands.min().item(), bands.max().item()
@@ -66,8 +69,10 @@ def extremes(image: Image.Image) -> Range:
 
 
 def correct(image: Image.Image) -> None:
-    """Mend what Pillow says of some files, before their pixels are loaded. Raises ValueError for files that it would
-    misread."""
+    """Correct what Pillow says about some files, before their pixels are loaded.
+
+    Raise ValueError for files that Pillow would misread.
+    """
     raw = _raw(image)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         if image.mode == "L" and image.tag_v2.get(_SAMPLE_FORMAT) == (2,):
@@ -75,7 +80,7 @@ def correct(image: Image.Image) -> None:
         if len(raw) == 1 and raw != image.mode and max(image.tag_v2.get(_BITS, (8,))) > 8:
             raise ValueError("16-bit colours in separate planes, which are not read; store them pixel by pixel")
     if image.format == "PNG" and (clear := image.info.get("transparency")) is not None:
-        # Pillow scales the pixels to 8 bits, and not the value of those that are transparent.
+        # Pillow scales the pixels to 8 bits, but not the value that means transparent.
         if raw in ("L;2", "L;4"):
             image.info["transparency"] = clear * {"L;2": 85, "L;4": 17}[raw]
         elif raw == "RGB;16B":
@@ -83,21 +88,24 @@ def correct(image: Image.Image) -> None:
 
 
 def rgb(image: Image.Image, shown: Range) -> Image.Image:
-    """The picture as RGB, on white where it is transparent. Of deep greys, the values ``shown`` become 0 and 255, those
-    between them are rounded to the nearest, those beyond are clipped; turned where a TIFF file says that white is 0."""
+    """Return the picture as RGB, on white where it is transparent.
+
+    Of deep greys, the values ``shown`` become 0 and 255; those between are rounded to the nearest level, and those
+    beyond are clipped. Black and white change places if a TIFF file says that white is 0.
+    """
     if is_deep(image.mode):
         if _white_is_zero(image):
             shown = shown[1], shown[0]
         unsigned = _is_unsigned(image)
         return _by_tiles(image, lambda tile: _grey(_values(tile, unsigned), tile.info.get("transparency"), shown))
-    # Of a BMP file whose alpha is 0 throughout, the byte is none, as browsers and Windows take it.
+    # If the alpha of a BMP file is 0 everywhere, it is no alpha; browsers and Windows read it so, too.
     if image.has_transparency_data and not (image.format == "BMP" and highest_alpha(image) == 0):
         return _by_tiles(image, _on_white)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def highest_alpha(image: Image.Image) -> int:
-    """Of a picture with transparency, of 8 bits: 0 where nothing of it is to be seen."""
+    """Return the highest alpha of a picture of 8 bits with transparency; 0 means that nothing of it is visible."""
     highest = 0
     for _, tile in _tiles(image):
         highest = max(highest, int(np.asarray(tile.convert("RGBA").getchannel("A")).max()))
@@ -107,33 +115,39 @@ def highest_alpha(image: Image.Image) -> int:
 
 
 def oddities(image: Image.Image) -> tuple[str, ...]:
-    """What is odd about a picture, now loaded: "transparent", where each of its pixels shows more of the white below it
-    than of itself; "several_pictures", of which the first is taken. Most pictures share one empty tuple."""
+    """Return what is odd about a picture that is loaded.
+
+    It is "transparent" if each of its pixels shows more of the white below it than of itself. It is "several_pictures"
+    if the file holds several, of which the first is taken. Most pictures share one empty tuple.
+    """
     found = []
     if image.has_transparency_data and not is_deep(image.mode):
         highest = highest_alpha(image)
         if highest < 128 and not (image.format == "BMP" and highest == 0):
             found.append("transparent")
-    with suppress(Exception):  # a GIF file looks for its next picture now, which may be damaged
+    with suppress(Exception):  # Pillow now looks for the next picture of a GIF file, which may be damaged
         if getattr(image, "is_animated", False):
             found.append("several_pictures")
     return tuple(found)
 
 
 def _is_unsigned(image: Image.Image) -> bool:
-    """Of 32 bits in a TIFF file, which Pillow takes for signed."""
+    """Return whether a TIFF file has unsigned values of 32 bits, which Pillow takes for signed ones."""
     if image.mode != "I" or not isinstance(image, TiffImagePlugin.TiffImageFile):
         return False
     return set(image.tag_v2.get(_SAMPLE_FORMAT, (1,))) == {1}
 
 
 def _white_is_zero(image: Image.Image) -> bool:
-    """Of a TIFF file. Pillow turns greys of 8 bits itself, and takes a missing tag for 0."""
+    """Return whether a TIFF file says that white is 0.
+
+    Pillow itself turns greys of 8 bits, and takes a missing tag for 0.
+    """
     return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC, 0) == 0
 
 
 def _by_tiles(image: Image.Image, paint: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """The picture in RGB, each tile of it painted: without further copies of the whole."""
+    """Return the picture in RGB, painted tile by tile, without further copies of the whole."""
     painted = Image.new("RGB", image.size)
     for (left, top, _, _), tile in _tiles(image):
         painted.paste(paint(tile), (left, top))

@@ -1,4 +1,4 @@
-"""Tables of text (CSV and the like), read strictly: a quote that opens by mistake takes no rows with it."""
+"""The rows of text tables (CSV and the like), read strictly: a quote that opens by mistake does not swallow rows."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import NamedTuple
 from wecolora.core.errors import BadInput
 from wecolora.data.listing import SUFFIXES
 
-# Characters of a cell. The csv module's own bound is 131,072, and the masks of images are longer; without any, a quote
-# that does not close would take in all of a large file.
+# The most characters that a cell may have. The csv module's own limit, 131,072, is too low for masks of images. Without
+# a limit, a quote that does not close would take in all of a large file.
 csv.field_size_limit(2**24)
 
 
 class Row(NamedTuple):
-    """A row: the lines of the file where it begins and ends, and its cells."""
+    """A row of a table: the lines of the file where it begins and ends, and its cells."""
 
     line: int
     end: int
@@ -26,8 +26,10 @@ class Row(NamedTuple):
 
 
 def rows_of(table: Path, delimiter: str = ",") -> Iterator[Row]:
-    """The rows of a table, its header the first. BadInput where it is not in UTF-8, or where a quote does not close or
-    closes within a cell."""
+    """Yield the rows of a table; the first is its header.
+
+    Raise BadInput if the file is not UTF-8, or if a quote does not close or closes within a cell.
+    """
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
@@ -51,15 +53,18 @@ def _unreadable(table: Path, line: int, end: int, error: csv.Error) -> str:
 
 
 def refuse_swallowed(table: Path, row: Row, delimiter: str, width: int, plain: tuple[int, ...] = ()) -> None:
-    """Raise BadInput where a cell of these ``plain`` places has a line break, or where another's lines look like rows
-    of ``width`` cells: a quote that opens by mistake takes all up to the next quote for one cell. The first of the
-    plain places is that of the image's path."""
+    """Raise BadInput if a cell may hold other rows.
+
+    A quote that opens by mistake takes all up to the next quote as one cell. This is likely if a cell at one of the
+    ``plain`` places has a line break, or if the lines of another cell look like rows of ``width`` cells. The first of
+    the plain places is that of the image's path.
+    """
     names_image = bool(plain) and len(row.cells) == width and _is_image(row.cells[plain[0]])
     for place, cell in enumerate(row.cells if row.end > row.line else ()):
         lines = re.split(r"\r\n|\r|\n", cell)
         if len(lines) == 1:
             continue
-        # A row that was lost would have brought the path of its image along; a note with commas brings none.
+        # A lost row would have the path of its image in it; a note with commas has none.
         brings_none = names_image and not any(_is_image(part) for line in lines for part in line.split(delimiter))
         looks_like_rows = not brings_none and _look_like_rows(lines, delimiter, width, place)
         if place in plain or len(row.cells) != width or looks_like_rows:
@@ -70,8 +75,10 @@ def refuse_swallowed(table: Path, row: Row, delimiter: str, width: int, plain: t
 
 
 def _look_like_rows(lines: list[str], delimiter: str, width: int, place: int) -> bool:
-    """Whether one of these lines of a cell is as long as a row, or the first is the rest of one and the last the start
-    of another."""
+    """Return whether the lines of a cell look like rows.
+
+    They do if one line is as long as a row, or if the first is the end of one row and the last the start of another.
+    """
     first, *others = [line.count(delimiter) for line in lines]
     return max(others) >= width - 1 or (first, others[-1]) == (width - 1 - place, place)
 

@@ -1,4 +1,4 @@
-"""Attention with a transform over its heads: what weight multiplexing adds to a shared layer (MiniViT)."""
+"""Attention with a transform over its heads, which weight multiplexing adds to a shared layer (MiniViT)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from torch import Tensor, nn
 
 
 class TransformedAttention(Attention):
-    """timm's attention with a bias-free 1 x 1 convolution over the heads before the softmax, and one after it (Zhang et
-    al. 2022, eq. 6 and 7). Both start as the identity, so the layer starts as the plain one."""
+    """Attention as timm has it, with a bias-free 1 x 1 convolution over the heads before the softmax and one after it.
+
+    See Zhang et al. 2022, eq. 6 and 7. Both convolutions start as the identity, so the layer starts as the plain one.
+    """
 
     def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True) -> None:
         super().__init__(dim, num_heads, qkv_bias=qkv_bias)
-        self.fused_attn = False  # type: ignore[misc]  # a fused kernel has no place for the transforms
+        self.fused_attn = False  # type: ignore[misc]  # a fused kernel has no room for the transforms
         self.before, self.after = (nn.Conv2d(num_heads, num_heads, 1, bias=False) for _ in range(2))
         for transform in (self.before, self.after):
             nn.init.dirac_(transform.weight)
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """(batch, tokens, width) -> the same. The other arguments are what newer timm's blocks hand on: never set."""
+        """Apply the layer: (batch, tokens, width) -> (batch, tokens, width).
+
+        The blocks of newer versions of timm hand on the other arguments, but never set them.
+        """
         assert attn_mask is None and not is_causal
         batch, tokens, width = x.shape
         parts = self.qkv(x).view(batch, tokens, 3, self.num_heads, self.head_dim)

@@ -1,4 +1,4 @@
-"""A teacher of timm's: its weights from the hub or a file, in timm's names and the wanted shape.
+"""A teacher from timm: its weights from the hub or a file, with timm's names and in the wanted shape.
 
 Nothing from outside runs code: files are safetensors, or pickles that torch reads with ``weights_only``.
 """
@@ -30,13 +30,13 @@ from wecolora.core.files import unreadable
 from wecolora.models.vit import build, mismatch, refuse_whole_numbers, stand_in
 
 log = logging.getLogger("wecolora")
-PATCHES = "patch_embed.proj.weight"  # a name that every VisionTransformer of timm's has
-# The names that this weight, and the positions, have where timm converts them.
+PATCHES = "patch_embed.proj.weight"  # every VisionTransformer of timm has this weight
+# The names of this weight, and of the positions, in files that timm converts.
 KERNELS = (PATCHES, "visual.conv1.weight", "vision_embed.proj.weight", "patchifier.proj.weight")
 POSITIONS = ("pos_embed", "visual.positional_embedding", "visual.trunk.pos_embed")
-# Under what training scripts keep the weights, in timm's order; the last is I-JEPA's.
+# The keys under which training scripts keep the weights, in timm's order; the last is I-JEPA's.
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "encoder")
-# Parts of names by which other projects are known whose names timm does not convert.
+# Parts of names that show a project whose names timm does not convert.
 OTHER_NAMES = {
     "transformers": ("embeddings.patch_embedding", "encoder.layer.0."),
     "torchvision": ("encoder.layers.encoder_layer_",),
@@ -44,10 +44,12 @@ OTHER_NAMES = {
 
 
 def download(name: str) -> Path:
-    """The file of a model's weights in the hub's cache, downloaded where it is not there yet (and HF_HUB_OFFLINE does
-    not forbid it). BadInput where it cannot be had."""
+    """Return the file of a model's weights in the hub's cache; download it if it is not there yet.
+
+    HF_HUB_OFFLINE forbids the download. Raise BadInput if the file cannot be had.
+    """
     config = get_pretrained_cfg(name)
-    assert config is not None and config.hf_hub_id  # as the table says (TimmModel.elsewhere)
+    assert config is not None and config.hf_hub_id  # the table promises it (TimmModel.elsewhere)
     repository, _, revision = config.hf_hub_id.partition("@")
     reason, unreachable = "", False
     for file in HUB_FILES:
@@ -56,11 +58,11 @@ def download(name: str) -> Path:
                 repository, file, revision=revision or None, library_name="timm", local_files_only=unreachable
             )
             return Path(found)
-        except LocalEntryNotFoundError as error:  # not in the cache, and the hub was not reached or not asked
+        except LocalEntryNotFoundError as error:  # it is not in the cache, and the hub was not reached or not asked
             reason, unreachable = reason or str(error), True
         except EntryNotFoundError as error:
             reason = str(error)
-        except Exception as error:  # whatever the network and its libraries raise
+        except Exception as error:  # the network and its libraries raise errors of many classes
             reason = str(error) or type(error).__name__
             break
     offline = "HF_HUB_OFFLINE is set; " if os.environ.get("HF_HUB_OFFLINE", "0").upper() not in ("", "0", "NO") else ""
@@ -72,9 +74,11 @@ def download(name: str) -> Path:
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
-    """Return the tensors of a checkpoint by name, out of what training scripts wrap them in; of a masked autoencoder,
-    without its decoder. Raise BadInput for a file that cannot be read without running what it holds, that holds none of
-    a model's weights, or those of several models."""
+    """Return the tensors of a checkpoint by name, without what training scripts wrap around them.
+
+    The decoder of a masked autoencoder is left out. Raise BadInput for a file that cannot be read without running what
+    it holds, that holds no weights of a model, or that holds those of several models.
+    """
     state = _of_one_model(_cleaned(_unwrapped(_opened(path), path), path), path)
     if "decoder_embed.weight" in state:
         state = {key: value for key, value in state.items() if not key.startswith(("decoder_", "mask_token"))}
@@ -84,15 +88,15 @@ def read_state(path: str | Path) -> dict[str, Any]:
 
 
 def _opened(path: str | Path) -> Any:
-    """Return what a file of weights holds; none of it is run."""
+    """Return what a file of weights holds, or raise BadInput; none of it is run."""
     try:
         if str(path).lower().endswith(".safetensors"):
             return load_file(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):  # training scripts keep their arguments in one
+        with torch.serialization.safe_globals([argparse.Namespace]):  # training scripts keep their arguments in it
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise unreadable(path, error, "cannot be read as weights", "give a whole file") from error
-    except Exception as error:  # whatever the bytes of a file that is none make of an unpickler
+    except Exception as error:  # bytes that are no pickle make an unpickler raise any error
         reason = str(error).splitlines()[0].split(". ")[0].rstrip(".") if str(error) else type(error).__name__
         raise stand_in(path) or BadInput(
             f"{path}: cannot be read as weights ({reason}); give a whole .safetensors file, or one that torch.load "
@@ -101,8 +105,11 @@ def _opened(path: str | Path) -> Any:
 
 
 def _unwrapped(checkpoint: Any, path: str | Path) -> dict[str, Any]:
-    """Return the part of a training script's checkpoint that holds the weights: averaged ones (EMA) before others, as
-    timm chooses. Log a warning where other parts hold a model too."""
+    """Return the part of a training script's checkpoint that holds the weights.
+
+    Averaged weights (EMA) come before others, as timm chooses. Log a warning if other parts hold a model, too. Raise
+    BadInput if the checkpoint does not hold weights by name.
+    """
     if not isinstance(checkpoint, dict):
         raise BadInput(
             f"{path}: holds a {type(checkpoint).__name__}, not weights by name; save the model's state_dict."
@@ -119,8 +126,10 @@ def _unwrapped(checkpoint: Any, path: str | Path) -> dict[str, Any]:
 
 
 def _cleaned(state: dict[str, Any], path: str | Path) -> dict[str, Any]:
-    """Return the weights without what torch's wrappers put before their names (``module.``, ``_orig_mod.``). BadInput
-    where two then have the same name, of which timm keeps the later."""
+    """Return the weights without what torch's wrappers put before their names (``module.``, ``_orig_mod.``).
+
+    Raise BadInput if two weights then have the same name; timm would keep the later one.
+    """
     state = {str(name): value for name, value in state.items()}
     kept = clean_state_dict({name: name for name in state})
     if lost := [name for name in state if name not in kept.values()]:
@@ -143,8 +152,10 @@ def _refuse_adapters(names: list[str], path: str | Path) -> None:
 
 
 def _of_one_model(state: dict[str, Any], path: str | Path) -> dict[str, Any]:
-    """Return the tensors of the one VisionTransformer in a checkpoint, by its own names, where they stand under a
-    prefix (``teacher.``, ``backbone.``, Lightning's ``model.``) or in dictionaries. What timm converts stays as it is.
+    """Return the tensors of the one VisionTransformer in a checkpoint, by its own names.
+
+    They may stand under a prefix (``teacher.``, ``backbone.``, Lightning's ``model.``) or in dictionaries. What timm
+    converts stays as it is. Raise BadInput if there are several models.
     """
     if PATCHES in state or any(name.startswith("visual.") for name in state):
         return state
@@ -167,7 +178,7 @@ def _of_one_model(state: dict[str, Any], path: str | Path) -> dict[str, Any]:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the tensors of dictionaries within one another, by their names joined with dots."""
+    """Yield the tensors of nested dictionaries, by their names joined with dots."""
     for name, value in values.items():
         if isinstance(value, torch.Tensor):
             yield f"{prefix}{name}", value
@@ -176,8 +187,11 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, torch
 
 
 def fetched(recipe: FetchRecipe, path: str | Path) -> VisionTransformer:
-    """timm's model in the recipe's shape, with the weights of that file and the head that it has: timm converts the
-    names of other projects and resamples the position embedding. BadInput for weights of another model."""
+    """Return timm's model in the recipe's shape, with the weights of that file and the head that it has.
+
+    timm converts the names of other projects and resamples the position embedding. Raise BadInput for weights of
+    another model.
+    """
     state, shape = read_state(path), recipe.architecture
     if shape.global_pool != "map":
         state = {key: value for key, value in state.items() if "attn_pool." not in key}
@@ -186,7 +200,7 @@ def fetched(recipe: FetchRecipe, path: str | Path) -> VisionTransformer:
     model = _loaded(recipe, state, path)
     _warn_of_other_positions(state, recipe, path)
     names = set(model.state_dict())
-    # timm loads SigLIP without its pooling, and then forgives whatever else is missing, or is there beside.
+    # timm loads SigLIP without its pooling, and then accepts any other missing or additional weight, too.
     if "siglip" in recipe.timm:
         missing = [f"no {name}" for name in names if not any(key.endswith(name) for key in state)]
         others = [f"a {name}" for name in state if PATCHES in state and name not in names]
@@ -206,9 +220,11 @@ def fetched(recipe: FetchRecipe, path: str | Path) -> VisionTransformer:
 
 
 def _refuse_other_numbers(state: dict[str, Any], path: str | Path) -> None:
-    """Raise BadInput for weights that are no floating-point numbers, which timm would read as if they were, and for
-    those that are not stored in full."""
-    # What stands beside the model in other projects' files, which timm leaves out, may be whole numbers: CLIP's sizes.
+    """Raise BadInput for weights that are not floating-point numbers, or that are not stored in full.
+
+    timm would read other numbers as if they were floating-point ones.
+    """
+    # Files of other projects may hold whole numbers beside the model, such as CLIP's sizes; timm leaves them out.
     suffixes = ("",) if PATCHES in state else ("weight", "bias")
     tensors = {name: tensor for name, tensor in _flat(state) if name.endswith(suffixes)}
     refuse_whole_numbers(tensors, path)
@@ -229,14 +245,14 @@ def _refuse_other_patches(state: dict[str, Any], recipe: FetchRecipe, path: str 
 
 
 def _warn_of_other_positions(state: dict[str, Any], recipe: FetchRecipe, path: str | Path) -> None:
-    """Log a warning for positions of another input size than the model's own, where the config gives no other."""
+    """Log a warning if the positions are of another input size than the model's own, unless the config gives a size."""
     shape = recipe.architecture
     if shape.img_size != Architecture(**lookup(recipe.timm).architecture).img_size:
         return
     wanted = shape.img_size // shape.patch_size
     for name, tensor in _flat(state):
         if name in POSITIONS and tensor.ndim > 1:
-            side = math.isqrt(tensor.shape[-2])  # class token and registers are too few for another row
+            side = math.isqrt(tensor.shape[-2])  # the class token and registers are too few for another row
             if side != wanted:
                 text = (
                     "WARNING: %s: its positions are of %d x %d patches, and are resampled to the %d x %d of %s; give "
@@ -246,18 +262,21 @@ def _warn_of_other_positions(state: dict[str, Any], recipe: FetchRecipe, path: s
 
 
 def _loaded(recipe: FetchRecipe, state: dict[str, Any], path: str | Path) -> VisionTransformer:
-    """timm's model with these weights, and no others: without its addresses timm cannot take the hub's instead."""
+    """Return timm's model with these weights, or raise BadInput if they do not fit.
+
+    The addresses of timm's own weights are removed, so that timm cannot load those instead.
+    """
     shape, names = recipe.architecture, [name for name, _ in _flat(state)]
     try:
         if "head.weight" in state:
             classes = len(state["head.weight"])
-        else:  # no head, or other projects' names, which timm converts
+        else:  # there is no head, or timm converts another project's names
             classes = 0 if PATCHES in state else lookup(recipe.timm).num_classes
         model = timm.create_model(
             recipe.timm,
             pretrained=True,
             pretrained_cfg_overlay={
-                "state_dict": dict(state),  # timm takes from it what it converts
+                "state_dict": dict(state),  # a copy, because timm removes from it what it converts
                 "num_classes": classes,
                 "hf_hub_id": None,
                 "url": None,

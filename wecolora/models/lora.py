@@ -1,6 +1,6 @@
 """Enhanced low-rank adaptation: f(x) = W x + B A x on every linear layer of a block (section 3.1, eq. 1, 3, 4).
 
-And DoRA (Liu et al. 2024) on the same layers, as a method to compare with.
+DoRA (Liu et al. 2024) on the same layers is a method to compare with.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wecolora.core.errors import BadInput
 
 TargetSet = Literal["enhanced", "qv"]
 AdapterKind = Literal["lora", "dora"]
-# timm fuses W_Q, W_K and W_V into one layer of three parts; each part has adapters of its own.
+# timm fuses W_Q, W_K and W_V into one layer of three parts. Each part has its own adapters.
 TARGETS: dict[str, dict[str, tuple[str, ...]]] = {
     "enhanced": {
         "attn.qkv": ("q", "k", "v"),
@@ -32,12 +32,15 @@ TARGETS: dict[str, dict[str, tuple[str, ...]]] = {
 class LoRALinear(nn.Module):
     """A frozen linear layer and, for each adapted part of its output, A (k x d_in) and B (d_part x k).
 
-    The output of a part is W x + b + B A x, unscaled (the authors' form, not alpha / k). A starts Kaiming-uniform with
-    a = sqrt(5), B at zero, so the layer starts as the plain one.
+    The output of a part is W x + b + B A x, without a scale (the authors' form, not alpha / k). A starts
+    Kaiming-uniform with a = sqrt(5) and B starts at zero, so the layer starts as the plain one.
     """
 
     def __init__(self, base: nn.Linear, rank: int, parts: dict[str, int], count: int) -> None:
-        """``parts``: name -> position of the adapted part among ``count`` equal parts of the output."""
+        """Adapt the layer ``base``; raise BadInput if the rank does not fit it.
+
+        ``parts`` gives each adapted part's position among ``count`` equal parts of the output, by name.
+        """
         super().__init__()
         width = base.out_features // count
         if not 1 <= rank <= min(base.in_features, width):
@@ -50,11 +53,11 @@ class LoRALinear(nn.Module):
             nn.init.kaiming_uniform_(matrix, a=math.sqrt(5))
 
     def _low_rank(self, name: str, x: Tensor) -> Tensor:
-        """B A x of one part."""
+        """Return B A x of one part."""
         return F.linear(F.linear(x, self.A[name]), self.B[name])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., d_in) -> (..., d_out)."""
+        """Apply the layer: (..., d_in) -> (..., d_out)."""
         out = self.base(x)
         if self.count == 1:
             (name,) = self.parts
@@ -67,7 +70,7 @@ class LoRALinear(nn.Module):
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
-        """The base layer with B A added to W (step 16 of Algorithm 1); the sum is made in float64."""
+        """Return the base layer with B A added to W (step 16 of Algorithm 1); the sum is computed in float64."""
         rows = self.base.out_features // self.count
         weight = self.base.weight.double()
         for name, position in self.parts.items():
@@ -77,10 +80,11 @@ class LoRALinear(nn.Module):
 
 
 class DoRALinear(LoRALinear):
-    """Weight-decomposed low-rank adaptation: W' = m (W + B A) / ||W + B A||, the norm taken of each output row.
+    """Weight-decomposed low-rank adaptation: W' = m (W + B A) / ||W + B A||, with the norm of each output row.
 
-    As in the DoRA paper (eq. 5 and 11) and in PEFT: m (d_part) trains beside A and B and starts as ||W||, so the layer
-    starts as the plain one up to rounding; the norm counts as a constant in the gradient; the bias is not scaled.
+    This is the form of the DoRA paper (eq. 5 and 11) and of PEFT. m (d_part) trains beside A and B and starts as ||W||,
+    so the layer starts as the plain one up to rounding. The norm counts as a constant in the gradient. The bias is not
+    scaled.
     """
 
     def __init__(self, base: nn.Linear, rank: int, parts: dict[str, int], count: int) -> None:
@@ -97,7 +101,7 @@ class DoRALinear(LoRALinear):
         return self.magnitude[name] / norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., d_in) -> (..., d_out)."""
+        """Apply the layer: (..., d_in) -> (..., d_out)."""
         chunks = list(F.linear(x, self.base.weight).chunk(self.count, dim=-1))
         for name, position in self.parts.items():
             chunks[position] = self._scale(name, position) * (chunks[position] + self._low_rank(name, x))
@@ -106,7 +110,7 @@ class DoRALinear(LoRALinear):
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
-        """The base layer with W replaced by W'."""
+        """Return the base layer with W replaced by W'."""
         scales = {name: self._scale(name, position) for name, position in self.parts.items()}
         base = super().merged()
         for name, position in self.parts.items():

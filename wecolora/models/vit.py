@@ -29,18 +29,21 @@ NORMS = {"layernorm": LayerNorm, "rmsnorm": RmsNorm}
 
 
 def timm_arguments(architecture: dict[str, Any]) -> dict[str, Any]:
-    """timm's keyword arguments of a VisionTransformer: those of ``recipes.Architecture``, with the norm as timm wants
-    it."""
+    """Return timm's keyword arguments of a VisionTransformer from the values of ``Architecture``.
+
+    The norm becomes the function that timm wants.
+    """
     arguments = {"num_classes": 0, **architecture}
     kind, eps = arguments.pop("norm_layer", "layernorm"), arguments.pop("norm_eps", 1e-6)
     return {**arguments, "norm_layer": partial(NORMS[kind], eps=eps)}
 
 
 def build(architecture: dict[str, Any], depth: int | None = None, form: Form = "plain") -> VisionTransformer:
-    """A VisionTransformer without a head, from the values of ``recipes.Architecture``; ``depth`` replaces its depth.
+    """Build a VisionTransformer without a head from the values of ``Architecture``; ``depth`` replaces its depth.
 
-    ``distilled``: timm's own with a distillation token (DeiT), which knows no registers and no norm after pooling.
-    ``transformed``: with transforms over the heads of its attention (MiniViT), which no model of timm has.
+    The form ``distilled`` is timm's own with a distillation token (DeiT), which has no registers and no norm after
+    pooling. The form ``transformed`` has transforms over the heads of its attention (MiniViT), which no model of timm
+    has.
     """
     arguments = timm_arguments(architecture)
     if depth is not None:
@@ -62,11 +65,10 @@ def load(
     form: Form = "plain",
     head: bool = False,
 ) -> VisionTransformer:
-    """The model with the weights of a safetensors file, in fp32, frozen, in eval mode; a stored head is left out unless
-    ``head``.
+    """Load a model with the weights of a safetensors file: in fp32, frozen, in eval mode.
 
-    Raises BadInput when the file is missing, is no safetensors file, holds what is no number or no floating-point one,
-    or does not fit the architecture.
+    A stored head is left out unless ``head`` is true. Raise BadInput if the file is missing or is no safetensors file,
+    if a value is not a number or not a floating-point one, or if the weights do not fit the architecture.
     """
     model = build(architecture, depth, form)
     try:
@@ -92,8 +94,10 @@ def load(
 
 
 def refuse_whole_numbers(state: dict[str, Tensor], path: str | Path) -> None:
-    """Raise BadInput for weights that are whole numbers or the like, as quantised ones are: without their scales they
-    mean nothing. No VisionTransformer has such buffers."""
+    """Raise BadInput for weights that are whole numbers or the like, as quantised ones are.
+
+    Without their scales such weights mean nothing. No VisionTransformer has buffers of whole numbers.
+    """
     if others := [name for name, tensor in state.items() if not tensor.is_floating_point()]:
         name = min(others)
         raise BadInput(
@@ -103,7 +107,7 @@ def refuse_whole_numbers(state: dict[str, Tensor], path: str | Path) -> None:
 
 
 def stand_in(path: str | Path) -> BadInput | None:
-    """Return what to say of a file that came in the place of weights: a Git LFS pointer, or a web page."""
+    """Return the error for a file that came in place of weights (a Git LFS pointer, or a web page), or None."""
     try:
         with open(path, "rb") as file:
             head = file.read(512).lstrip().lower()
@@ -121,8 +125,10 @@ def _unreadable(weights: str | Path, error: Exception) -> BadInput:
 
 
 def mismatch(error: Exception) -> str:
-    """Return what load_state_dict, or what comes before it, complains of first; where names are missing, also those
-    that are there in their place."""
+    """Return the first complaint of load_state_dict, or of what comes before it.
+
+    If the complaint is about missing names, it comes with the names that are there in their place.
+    """
     complaints = [re.sub('", ".*', '" and more', line.strip(" .")) for line in str(error).split("\n\t")]
     first, *others = complaints[1:] or [complaints[0].split("\n")[0]]
     unexpected = [line for line in others if line.startswith("Unexpected") and first.startswith("Missing")]
@@ -130,7 +136,7 @@ def mismatch(error: Exception) -> str:
 
 
 def load_student(architecture: dict[str, Any], weights: str | Path) -> VisionTransformer:
-    """A student of that teacher's architecture, in the depth and form that its file has (see load)."""
+    """Load a student of that teacher's architecture, in the depth and the form that its file has (see load)."""
     try:
         with safe_open(weights, "pt") as file:
             names = set(file.keys())
@@ -146,7 +152,7 @@ def load_student(architecture: dict[str, Any], weights: str | Path) -> VisionTra
 def save_weights(
     model: nn.Module, path: str | Path, metadata: dict[str, Any], dtype: torch.dtype | None = None
 ) -> None:
-    """Write the weights as safetensors, under timm's names, and ``metadata`` as a JSON sidecar beside them."""
+    """Write the weights as safetensors, under timm's names, and ``metadata`` as a JSON file beside them."""
     path = Path(path)
     state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
     with atomic_write(path) as temporary:
@@ -155,17 +161,23 @@ def save_weights(
 
 
 def embedded(model: VisionTransformer, images: Tensor) -> Tensor:
-    """(batch, 3, H, W) normalised images -> (batch, tokens, width): what enters the first block."""
+    """Return what enters the first block: (batch, 3, H, W) normalised images -> (batch, tokens, width)."""
     return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
 
 
 def tokens_before_norm(model: VisionTransformer, images: Tensor) -> Tensor:
-    """(batch, 3, H, W) normalised images -> (batch, tokens, width): the last block's output, before the final norm."""
+    """Return the last block's output before the final norm.
+
+    The shapes are (batch, 3, H, W) normalised images -> (batch, tokens, width).
+    """
     return model.blocks(embedded(model, images))
 
 
 def block_outputs(model: VisionTransformer, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-    """(batch, 3, H, W) normalised images -> (batch, tokens, width) after each of these 0-based blocks, in order."""
+    """Return the output of each of these 0-based blocks, in order.
+
+    The shapes are (batch, 3, H, W) normalised images -> (batch, tokens, width) for each block.
+    """
     hidden = embedded(model, images)
     found = []
     for number, block in enumerate(model.blocks):
@@ -176,17 +188,20 @@ def block_outputs(model: VisionTransformer, images: Tensor, blocks: Sequence[int
 
 
 def pooled(model: VisionTransformer, images: Tensor) -> Tensor:
-    """(batch, 3, H, W) normalised images -> (batch, width): what the probe reads (final norm, then timm's pooling)."""
+    """Return what the probe reads: the final norm, then timm's pooling.
+
+    The shapes are (batch, 3, H, W) normalised images -> (batch, width).
+    """
     return pool_tokens(model, tokens_before_norm(model, images))
 
 
 def pool_tokens(model: VisionTransformer, tokens: Tensor) -> Tensor:
-    """The last block's output, (batch, tokens, width) -> (batch, width), as ``pooled`` gives it."""
+    """Pool the last block's output, (batch, tokens, width) -> (batch, width), as ``pooled`` does."""
     return model.forward_head(model.norm(tokens), pre_logits=True)
 
 
 def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """(batch, H, W, 3) uint8 -> (batch, 3, H, W) float, (x / 255 - mean) / std."""
+    """Return (x / 255 - mean) / std: (batch, H, W, 3) uint8 -> (batch, 3, H, W) float."""
     scaled = pixels.permute(0, 3, 1, 2).to(torch.float32) / 255
     shape = (1, 3, 1, 1)
     return (scaled - scaled.new_tensor(mean).view(shape)) / scaled.new_tensor(std).view(shape)

@@ -15,11 +15,11 @@ LayerRule = Literal["paper", "authors_code"]
 
 
 def layers(depth: int, r: int, rule: LayerRule | Sequence[int] = "paper") -> list[int]:
-    """The 0-based teacher blocks that the student's floor(depth / r) blocks copy, in order.
+    """Return the 0-based teacher blocks that the student's floor(depth / r) blocks copy, in order.
 
-    ``paper``: 1-based r * l, so the last block is among them when r divides depth (steps 2-4 of Algorithm 1).
-    ``authors_code``: 0-based 0, r, 2r, ...; the last block is never among them for r > 1.
-    A sequence of 0-based numbers is taken as it is.
+    With ``paper``, these are the 1-based blocks r * l, so the last block is among them if r divides depth (steps 2-4 of
+    Algorithm 1). With ``authors_code``, these are the 0-based blocks 0, r, 2r, ...; the last block is never among them
+    for r > 1. A sequence of 0-based numbers is taken as it is. Raise BadInput if r or a number does not fit the depth.
     """
     if not isinstance(rule, str):
         chosen = list(rule)
@@ -37,8 +37,9 @@ def layers(depth: int, r: int, rule: LayerRule | Sequence[int] = "paper") -> lis
 def copy_weights(
     teacher: VisionTransformer, architecture: dict[str, Any], r: int, rule: LayerRule | Sequence[int] = "paper"
 ) -> VisionTransformer:
-    """A student of floor(L / r) blocks: the chosen blocks, patch embedding, cls, position embedding and final norm.
+    """Return a student of floor(L / r) blocks with the teacher's weights.
 
+    It copies the chosen blocks, the patch embedding, the class token, the position embedding and the final norm.
     ``architecture`` holds the timm keyword arguments that built the teacher. The student owns its weights.
     """
     chosen = layers(len(teacher.blocks), r, rule)

@@ -1,8 +1,8 @@
-"""What the paper claims in words, and whether a campaign bears it out: each claim as comparisons of scores.
+"""What the paper claims in words, and whether a campaign confirms it; each claim consists of comparisons of scores.
 
 All statements of the paper (arXiv 2404.09326; sections 4.3, 5 and 7) that one score lies above another are here. Its
-statements about latent spaces, attention and cost (Figures 2 and 3, parameters, FLOPs, times) compare no scores, nor
-does "stable performance when k = 128 and k = 256", which names no difference that would still be stable.
+statements about latent spaces, attention and cost (Figures 2 and 3, parameters, FLOPs, times) compare no scores.
+Neither does "stable performance when k = 128 and k = 256": it does not say which difference would still be stable.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from wecolora.core.files import atomic_write, write_text
 from wecolora.results.escape import markdown, markdown_table
 from wecolora.results.published import published
 
-PAPER_WIDTH = 768  # of ViT-B
-PAPER_RANK = 128  # where a claim is not about ranks; the rank that section 4.3 counts parameters for
+PAPER_WIDTH = 768  # the width of ViT-B
+PAPER_RANK = 128  # the rank of claims that are not about ranks; section 4.3 counts parameters for it
 
 
 @dataclass(frozen=True)
 class PaperRun:
-    """A run of the paper, without a seed; k is its rank at the paper's width, and ``table`` the one that prints its
-    scores (None: Figure 4, which prints no numbers). The teacher itself has method ``teacher``, r 1 and no alpha."""
+    """A run of the paper, without a seed.
+
+    ``k`` is its rank at the paper's width. ``table`` is the table that prints its scores, or None for Figure 4, which
+    prints no numbers. The teacher itself has the method ``teacher``, r 1 and no alpha.
+    """
 
     teacher: str
     method: str
@@ -41,7 +44,8 @@ class PaperRun:
 
     @property
     def rank(self) -> Fraction | None:
-        """The rank as a share of the width: what a campaign with a narrower teacher matches."""
+        """The rank as a share of the width, which a campaign with a narrower teacher matches; None if the method has
+        none."""
         return Fraction(self.k, PAPER_WIDTH) if "k" in METHODS[self.method].axes else None
 
     def __str__(self) -> str:
@@ -53,7 +57,7 @@ class PaperRun:
 
 @dataclass(frozen=True)
 class Gain:
-    """By how much one run's score exceeds another's."""
+    """The difference by which one run's score exceeds another's."""
 
     run: PaperRun
     over: PaperRun
@@ -64,7 +68,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Comparison:
-    """On this data set, ``better`` lies more than ``margin`` points above ``worse``."""
+    """The claim that on one data set ``better`` lies more than ``margin`` points above ``worse``."""
 
     dataset: str
     better: PaperRun | Gain
@@ -88,7 +92,7 @@ class Claim:
 SUP, MAE = "vitb_sup", "vitb_mae"
 FIVE = ("imagenet1k", "chestxray14", "inat19", "resisc45", "cifar100")
 THREE = ("imagenet1k", "inat19", "cifar100")
-TABLE_OF_ALPHA = {1: 3, 2: 6, 5: 7, 10: 4}  # of WeCoLoRA beside WeCo+KD
+TABLE_OF_ALPHA = {1: 3, 2: 6, 5: 7, 10: 4}  # the table that prints WeCoLoRA beside WeCo+KD
 
 
 def _over(
@@ -100,7 +104,7 @@ def _over(
     datasets: Sequence[str] = THREE,
     margin: float = 0.0,
 ) -> tuple[Comparison, ...]:
-    """One method over each of the others in one of the tables with r = 2 alone (1, 2 and 5)."""
+    """Return the comparisons of one method with each of the others, in a table that has r = 2 alone (1, 2 and 5)."""
     return tuple(
         Comparison(
             dataset, PaperRun(teacher, better, 2, alpha, table), PaperRun(teacher, other, 2, alpha, table), margin
@@ -123,13 +127,13 @@ def _over_baseline(
     datasets: Sequence[str] = FIVE,
     margin: float = 0.0,
 ) -> tuple[Comparison, ...]:
-    """WeCoLoRA over WeCo+KD (Tables 3, 4, 6 and 7; Figures 5 to 9)."""
+    """Return the comparisons of WeCoLoRA with WeCo+KD (Tables 3, 4, 6 and 7; Figures 5 to 9)."""
     gains = [_gain(teacher, r, alpha) for alpha in alphas for teacher in teachers for r in ratios]
     return tuple(Comparison(dataset, gain.run, gain.over, margin) for gain in gains for dataset in datasets)
 
 
 def _gains(larger: int, smaller: int) -> tuple[Comparison, ...]:
-    """WeCoLoRA gains more over WeCo+KD at the one alpha than at the other."""
+    """Return the comparisons of WeCoLoRA's gain over WeCo+KD at two alphas; the first should have the larger gain."""
     return tuple(
         Comparison(dataset, _gain(teacher, r, larger), _gain(teacher, r, smaller))
         for teacher in (SUP, MAE)
@@ -139,13 +143,13 @@ def _gains(larger: int, smaller: int) -> tuple[Comparison, ...]:
 
 
 def _over_rank(k: int) -> tuple[Comparison, ...]:
-    """The ranks 128 and 256 each over another one (Figure 4)."""
+    """Return the comparisons of the ranks 128 and 256 with the rank k (Figure 4)."""
     run = PaperRun(SUP, "wecolora", 2, 10, table=None)
     return tuple(Comparison("cifar100", replace(run, k=good), replace(run, k=k)) for good in (128, 256))
 
 
-# "By n points" is read as at least n, as printed: 2.3 from 2.25, 16 from 15.5. "Significantly", which the paper does
-# not test, is read as better. A statement without "most" or "generally" is one about all cases.
+# "By n points" is read as at least n after rounding: 2.3 begins at 2.25, 16 at 15.5. "Significantly" is read as better,
+# because the paper makes no test. A statement without "most" or "generally" is about all cases.
 CLAIMS = (
     Claim(
         "weight_copy_over_scratch",
@@ -213,7 +217,7 @@ CLAIMS = (
         "With 10% of the images, WeCoLoRA is only 5.3 points below the teacher on CIFAR-100.",
         "Table 2, section 4.3",
         "all",
-        # The margin is on the other side of the printed number: 5.3 points and anything that prints so.
+        # The margin is negative: the student may be below the teacher by 5.3 points, or by anything that rounds to it.
         (
             Comparison(
                 "cifar100", PaperRun(MAE, "wecolora", 2, 10, 2), PaperRun(MAE, "teacher", 1, None, 2), margin=-5.35
@@ -349,7 +353,7 @@ CLAIMS = (
 
 # Scores of runs
 
-BySeed = dict[int | None, float]  # scores in percent; None is the seed of what has none: a teacher, a published score
+BySeed = dict[int | None, float]  # scores in percent; the seed is None for a teacher and for a published score
 Lookup = Callable[[PaperRun, str], BySeed]
 Found = dict[tuple[object, ...], BySeed]
 
@@ -359,8 +363,11 @@ def _key(run: PaperRun, dataset: str) -> tuple[object, ...]:
 
 
 def _scores_of_campaign(scores: pd.DataFrame, recipe: ClaimsRecipe) -> tuple[Found, dict[tuple[object, ...], str]]:
-    """The campaign's scores under the paper's names, and what the runs behind them are called here, by seed, joined by
-    spaces. Runs with a loss point of their own belong to another question."""
+    """Return the campaign's scores under the paper's names, and the campaign's names of the runs behind them.
+
+    The names are in the order of the seeds, joined by spaces. Runs with a loss point of their own are left out: they
+    belong to another question.
+    """
     usual = scores["slug"].str.fullmatch(r"teacher|.*_s\d+")
     known = scores["teacher"].isin(recipe.teachers) & scores["dataset"].isin(recipe.datasets)
     found: Found = {}
@@ -387,7 +394,10 @@ def _published(run: PaperRun, dataset: str) -> BySeed:
 
 
 def _pairs(better: BySeed, worse: BySeed) -> dict[int | None, tuple[float, float]]:
-    """The scores that both have, by seed; one without a seed is paired with every seed of the other."""
+    """Return the pairs of scores that both sides have, by seed.
+
+    A score without a seed is paired with every seed of the other side.
+    """
     if None in better:
         better = dict.fromkeys(worse, better[None])
     elif None in worse:
@@ -406,7 +416,10 @@ def _by_seed(side: PaperRun | Gain, dataset: str, lookup: Lookup) -> BySeed:
 
 
 def _sign(difference: float, margin: float) -> str:
-    """Where a difference of scores lies; what separates it from the margin by rounding alone is level with it."""
+    """Return where a difference of scores lies: "ahead" of the margin, "behind" it or "level" with it, or "" for nan.
+
+    A difference that only rounding separates from the margin is level.
+    """
     if np.isnan(difference):
         return ""
     above = round(difference - margin, 9)
@@ -414,9 +427,12 @@ def _sign(difference: float, margin: float) -> str:
 
 
 def verdict(differences: np.ndarray, margin: float) -> str:
-    """Whether paired differences (n seeds, in points) lie above the margin: ``holds`` or ``fails`` where the one-sided
-    95% confidence bound of their mean, by Student's t with n - 1 degrees of freedom, excludes the other; else
-    ``undecided``, as for one seed."""
+    """Return whether paired differences (n seeds, in points) lie above the margin.
+
+    The verdict is ``holds`` or ``fails`` if the one-sided 95% confidence bound of their mean, by Student's t with n - 1
+    degrees of freedom, excludes the opposite. Otherwise it is ``undecided``, as it always is for one seed. Without
+    seeds it is ``not run``.
+    """
     n = len(differences)
     if n < 2:
         return "undecided" if n else "not run"
@@ -427,7 +443,7 @@ def verdict(differences: np.ndarray, margin: float) -> str:
 
 
 def verdict_of_claim(needs: Literal["all", "most"], verdicts: Iterable[str]) -> str:
-    """The verdict of a claim from those of its comparisons, of which the ones that were run count."""
+    """Return the verdict of a claim from the verdicts of its comparisons; only those that were run count."""
     run = [verdict for verdict in verdicts if verdict != "not run"]
     held, failed = run.count("holds"), run.count("fails")
     if not run:
@@ -438,10 +454,11 @@ def verdict_of_claim(needs: Literal["all", "most"], verdicts: Iterable[str]) -> 
 
 
 def judge(scores: pd.DataFrame, recipe: ClaimsRecipe) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The claims, a row each, and their comparisons, a row each, from scores as read_scores gives them.
+    """Return the claims and their comparisons, two tables with a row each, from scores as read_scores gives them.
 
     Scores and differences are in percentage points. ``ahead`` counts the comparisons whose mean difference lies above
-    the margin, decided or not; the paper prints one score a run, so that its own verdict rests on signs alone.
+    the margin, decided or not. The paper prints one score for each run, so its own verdict rests on the signs of the
+    differences alone.
     """
     found, names = _scores_of_campaign(scores, recipe)
     comparisons = pd.DataFrame(
@@ -459,9 +476,9 @@ def _compare(
     dataset, margin = comparison.dataset, comparison.margin
 
     def variant_that_was_run(side: PaperRun | Gain) -> PaperRun | Gain:
-        if isinstance(side, Gain):  # of methods that have no variants
+        if isinstance(side, Gain):  # its methods have no variants
             return side
-        # The one in the campaign's own version of the paper's table first, so that one variant serves all of a table.
+        # A variant in the campaign's version of the paper's table comes first, so that one serves a whole table.
         forms = variants(side.method)
         in_table = [name for name in forms if name in recipe.methods.get(side.table or 0, [])]
         runs = [replace(side, method=name) for name in (*in_table, *forms)]
@@ -535,7 +552,7 @@ scores, one a run, are judged by their signs.
 
 
 def printed_claim(claim: dict[Any, Any]) -> dict[str, str]:
-    """A claim's row as a reader wants it."""
+    """Return a claim's row as a reader sees it."""
     regenerated, in_paper = "-", "not printed"
     if claim["run"]:
         regenerated = f"ahead in {claim['ahead']} of {claim['run']} (held {claim['held']})"

@@ -1,6 +1,7 @@
 """The computation study (section 4.3): parameters, multiply-accumulates, speed and memory of teacher and students.
 
-Counts are of shapes alone, made without weights on PyTorch's meta device: of the modules that a run trains and saves.
+Counts depend on shapes alone. They are made without weights, on PyTorch's meta device, from the modules that a run
+trains and saves.
 """
 
 from __future__ import annotations
@@ -29,15 +30,17 @@ from wecolora.training.objectives import Objective
 from wecolora.training.students import start
 
 LINEAR = {torch.ops.aten.addmm, torch.ops.aten.mm, torch.ops.aten.convolution}
-REPEATS = 20  # timed passes, after WARM_UP passes that are not
+REPEATS = 20  # timed passes; WARM_UP passes without a clock come before them
 WARM_UP = 3
 M = TypeVar("M", bound=nn.Module)
 TRAINING = ("trained", "training_macs", "training_macs_with_attention", "teacher_macs", "teacher_macs_with_attention")
 
 
 def objective_of(architecture: Architecture, student: StudentShape, classes: int) -> Objective:
-    """What a run trains, with random weights. Its teacher has a head of that many classes (0: none); labels, where the
-    method reads them, are of as many."""
+    """Return what a run trains, with random weights.
+
+    Its teacher has a head of ``classes`` classes (0: no head). If the method reads labels, they are of as many classes.
+    """
     teacher = build(architecture.model_dump())
     teacher.reset_classifier(classes)
     # Which blocks are copied, and where tokens are compared, changes no shape; of the rest nothing is asked here.
@@ -53,15 +56,18 @@ def objective_of(architecture: Architecture, student: StudentShape, classes: int
 
 
 def saved(architecture: Architecture, student: StudentShape, classes: int) -> VisionTransformer:
-    """The model that a run leaves, with random weights: the student, its adapters merged, or the teacher itself."""
+    """Return the model that a run leaves, with random weights: the student with its adapters merged, or the teacher."""
     if not METHODS[student.method].axes:
         return build(architecture.model_dump())
     return objective_of(architecture, student, classes).exported()
 
 
 def macs(work: Callable[[], Any], apart: nn.Module | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Multiply-accumulates of what ``work`` does on the meta device, outside of the model ``apart`` and within it: of
-    linear and convolution layers alone, which is what the paper calls FLOPs, and of all products of matrices."""
+    """Count the multiply-accumulates of ``work`` on the meta device, outside of the model ``apart`` and within it.
+
+    Each count has two numbers: linear and convolution layers alone, which the paper calls FLOPs, and all products of
+    matrices.
+    """
     within = np.zeros(2, dtype=int)
     entered: list[np.ndarray] = []
     with FlopCounterMode(display=False) as counter, ExitStack() as hooks:
@@ -72,20 +78,20 @@ def macs(work: Callable[[], Any], apart: nn.Module | None = None) -> tuple[np.nd
 
         def leave(*_: Any) -> None:
             before = entered.pop()
-            if not entered:  # the outermost module: those inside of it are counted with it
+            if not entered:  # this is the outermost module, and those inside it are counted with it
                 within[:] += so_far() - before
 
         for module in [] if apart is None else apart.modules():
             hooks.callback(module.register_forward_pre_hook(lambda *_: entered.append(so_far())).remove)
             hooks.callback(module.register_forward_hook(leave).remove)
-        work()  # not without gradients, where the counter's module tracker stumbles
+        work()  # gradients stay on: without them the counter's module tracker fails
         outside = so_far() - within
     assert not (outside % 2).any() and not (within % 2).any()
     return outside // 2, within // 2
 
 
 def _unfused(model: M) -> M:
-    """The model without fused kernels, so that attention's two products are seen apart from linear layers."""
+    """Return the model without fused kernels, so that attention's two products are counted apart from linear layers."""
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False  # type: ignore[assignment]
@@ -93,14 +99,17 @@ def _unfused(model: M) -> M:
 
 
 def parameters(model: nn.Module) -> tuple[int, int]:
-    """All, and those that train; what several modules share counts once."""
+    """Return the number of all parameters and of those that train; what several modules share counts once."""
     every = list(model.parameters())
     return sum(p.numel() for p in every), sum(p.numel() for p in every if p.requires_grad)
 
 
 def counts(architecture: Architecture, student: StudentShape, classes: int = 0, batch: int = 1) -> dict[str, int]:
-    """Of the model that a run leaves, and of its training in batches of that size (see _training; ``classes``: see
-    objective_of). ``parameters`` counts what blocks share once, ``parameters_saved`` as often as the file has it."""
+    """Return the counts of the model that a run leaves, and of its training in batches of that size.
+
+    ``parameters`` counts once what blocks share, ``parameters_saved`` as often as the file holds it. The counts of
+    training are those of _training; ``classes`` is that of objective_of.
+    """
     with torch.device("meta"):
         objective = objective_of(architecture, student, classes) if METHODS[student.method].axes else None
     training = dict.fromkeys(TRAINING, 0) if objective is None else _training(objective, architecture, batch)
@@ -119,8 +128,11 @@ def counts(architecture: Architecture, student: StudentShape, classes: int = 0, 
 
 
 def _training(objective: Objective, architecture: Architecture, batch: int) -> dict[str, int]:
-    """What trains; the multiply-accumulates of an image's forward pass and loss, in a batch of that size; and those of
-    the teacher, where it runs in every step (of cached tokens, its head alone)."""
+    """Return what a run needs in training, by the names of TRAINING.
+
+    These are the parameters that train, the multiply-accumulates of an image's forward pass and loss in a batch of that
+    size, and those of the teacher if it runs in every step (with cached tokens, only its head runs).
+    """
     images = torch.empty(batch, 3, architecture.img_size, architecture.img_size, device="meta")
     tokens = torch.empty(batch, architecture.tokens, architecture.embed_dim, device="meta")
     labels = torch.empty(batch, dtype=torch.long, device="meta")
@@ -131,13 +143,16 @@ def _training(objective: Objective, architecture: Architecture, batch: int) -> d
 
 
 def bytes_per_view(architecture: Architecture) -> int:
-    """Of one view of one image in the teacher cache: tokens in float16 and the crop's pixels."""
+    """Return the bytes of one view of one image in the teacher cache: tokens in float16 and the crop's pixels."""
     return architecture.tokens * architecture.embed_dim * 2 + architecture.img_size**2 * 3
 
 
 def speed(model: VisionTransformer, size: int, batch: int, device: str) -> dict[str, float | None]:
-    """Median latency of one image of size x size (ms), images a second in batches, and peak memory in MB (on a GPU; the
-    device is idle before and after each timed pass)."""
+    """Measure a model: the latency of one image of size x size, the images a second in batches, and the peak memory.
+
+    The latency is a median, in ms. The memory is in MB, and None on a CPU. A GPU is idle before and after each timed
+    pass.
+    """
     model = model.eval().to(device)
     cuda = device == "cuda"
 
@@ -167,7 +182,7 @@ def _timed(work: Callable[[], Any], synchronise: Callable[[], Any]) -> list[floa
 
 
 def tidy_counts(recipe: ComputationRecipe) -> pd.DataFrame:
-    """One row a model: of each teacher, its runs' in the recipe's order."""
+    """Return a row for each model: the models of each teacher's runs, in the recipe's order."""
     rows: list[dict[str, Any]] = []
     for name, teacher in recipe.teachers.items():
         view = bytes_per_view(teacher)
@@ -179,7 +194,10 @@ def tidy_counts(recipe: ComputationRecipe) -> pd.DataFrame:
 
 
 def tidy_speed(recipe: ComputationRecipe, device: str, log: Callable[[str], None]) -> pd.DataFrame:
-    """One row a form: models of one teacher and r with the same weights' names and shapes are one, timed once."""
+    """Time the models and return a row for each form.
+
+    Models of one teacher and r are one form if their weights have the same names and shapes; a form is timed once.
+    """
     rows = []
     for name, teacher in recipe.teachers.items():
         forms: dict[Any, list[StudentShape]] = {}
@@ -204,7 +222,7 @@ def tidy_speed(recipe: ComputationRecipe, device: str, log: Callable[[str], None
 
 
 def write_counts(recipe: ComputationRecipe, csv: str | Path, md: str | Path) -> None:
-    """Write the tidy counts, and a table of them."""
+    """Write the tidy counts as CSV, and a table of them as Markdown."""
     table = tidy_counts(recipe)
     with atomic_write(csv) as temporary:
         table.to_csv(temporary, index=False)
@@ -213,6 +231,6 @@ def write_counts(recipe: ComputationRecipe, csv: str | Path, md: str | Path) -> 
 
 
 def write_speed(recipe: ComputationRecipe, path: str | Path, device: str, log: Callable[[str], None]) -> None:
-    """Time the models on this device; what it gives changes from run to run."""
+    """Time the models on this device and write the times as CSV; they change from run to run."""
     with atomic_write(path) as temporary:
         tidy_speed(recipe, device, log).to_csv(temporary, index=False, float_format="%.4g")

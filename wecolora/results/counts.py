@@ -1,4 +1,4 @@
-"""How the computation study's counts are printed, in its own table and in the report."""
+"""The computation study's counts as its own table and the report print them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from wecolora.config.methods import METHODS
 
 
 def printed_counts(counts: pd.DataFrame, teachers: Mapping[str, str]) -> pd.DataFrame:
-    """The computation study's counts (wecolora/results/computation.py) for a reader: millions and thousand
-    millions, and the label of each teacher."""
+    """Return the computation study's counts (wecolora/results/computation.py) for a reader.
+
+    They are in millions and thousand millions, and a teacher is named by its label in ``teachers``.
+    """
     trained = counts["trained"] > 0
     online = trained & counts["method"].map(lambda name: METHODS[name].online)
 

@@ -1,6 +1,6 @@
-"""What users type, and what is printed around it, as text of Markdown and of LaTeX: never as code of theirs.
+"""Text that users type, and text around it, in Markdown and LaTeX; it is printed as it is and never acts as code.
 
-A line break or a run of white space becomes one space: in either format a table's row is a line.
+A line break or a run of white space becomes one space, because a table's row is one line in either format.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import re
 
 import pandas as pd
 
-# A backslash before any of these makes it a sign like others. `$` opens a formula on GitHub; an ampersand, a colon and
-# a dot matter only where they would make a character reference, a link or a picture (`:tada:`).
+# A backslash before any of these makes it an ordinary character. `$` opens a formula on GitHub. An ampersand, a colon
+# and a dot matter only if they would make a character reference, a link or a picture (`:tada:`).
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>|#~$]|&(?=#?\w+;)|:(?=//|\w+:)|(?<=www)\.")
-# pandas' own escaping (Styler.format) leaves what LaTeX's usual fonts print as other signs, such as < and |, what a
-# row's end would take for its argument, * and [, and letters and signs that pdflatex does not know.
+# pandas' own escaping (Styler.format) leaves three sorts of characters as they are: those that LaTeX's usual fonts
+# print as others (such as < and |), those that the end of a row would take for its argument (* and [), and letters and
+# symbols that pdflatex does not know.
 _LATEX = str.maketrans(
     {sign: f"\\{sign}" for sign in "&%$#_{}"}
     | {sign: f"{{{sign}}}" for sign in "[]*"}
@@ -25,7 +26,7 @@ _LATEX = str.maketrans(
         "|": r"\textbar{}",
         "<": r"\textless{}",
         ">": r"\textgreater{}",
-        '"': r"\symbol{34}",  # \textquotedbl needs fontenc; of an old font it is the closing mark
+        '"': r"\symbol{34}",  # \textquotedbl needs fontenc; in an old font it is the closing mark
         "„": "{,}{,}",
         "‚": "{,}",
         "≤": r"$\leq$",
@@ -40,7 +41,7 @@ _LATEX = str.maketrans(
         "✗": r"$\times$",
     }
 )
-# Two hyphens would be set as a dash, two apostrophes or commas as quotation marks.
+# LaTeX would print two hyphens as a dash, and two apostrophes or commas as quotation marks.
 _LIGATURE = re.compile(r"(?<=[-',])(?=[-',])")
 LATEX_NEEDS = """\
 % The preamble needs \\usepackage{booktabs} and, for \\checkmark, \\usepackage{amssymb}.
@@ -53,16 +54,19 @@ def _one_line(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Text as Markdown that GitHub shows as it was typed; within a line."""
+    """Return text as Markdown that GitHub shows as it was typed, within a line."""
     return _MARKDOWN.sub(r"\\\g<0>", _one_line(text))
 
 
 def markdown_table(table: pd.DataFrame, words: int) -> str:
-    """A table of Markdown, as it is: its first ``words`` columns to the left, the others, of numbers, to the right."""
+    """Return a Markdown table of cells as they are.
+
+    Its first ``words`` columns are aligned to the left, the others, which are numbers, to the right.
+    """
     places = ["left"] * words + ["right"] * (len(table.columns) - words)
     return table.to_markdown(index=False, disable_numparse=True, colalign=places)
 
 
 def latex(text: str) -> str:
-    """Text as LaTeX that is set as it was typed; see LATEX_NEEDS."""
+    """Return text as LaTeX that is set as it was typed; see LATEX_NEEDS."""
     return _LIGATURE.sub("{}", _one_line(text).translate(_LATEX))

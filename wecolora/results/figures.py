@@ -1,4 +1,4 @@
-"""Figures 4 to 9: a metric over the rank or over alpha, a line a method and reduction ratio."""
+"""Figures 4 to 9: a metric over the rank or over alpha, with a line for each method and reduction ratio."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wecolora.config.recipes import ArtifactRecipe
 from wecolora.core.files import atomic_write
 from wecolora.results.scores import over_seeds
 
-# Okabe and Ito's colours: told apart by the colour-blind; markers and dashes tell them apart in grey print.
+# Okabe and Ito's colours, which colour-blind readers can tell apart. In grey print, markers and dashes tell them apart.
 COLOURS = {
     "wecolora": "#0072B2",
     "weco_kd": "#D55E00",
@@ -28,7 +28,7 @@ COLOURS = {
     "wecolora_blocks": "#000000",
     "top_kd": "#E69F00",
     "scratch_kd": "#CC79A7",
-    # More than eight cannot all be told apart by everyone: a hue a family, for the methods of others.
+    # Nobody can tell more than eight colours apart, so each family of other authors' methods has one hue.
     "dmae": "#882255",
     "deit": "#332288",
     "deit_hard": "#7E5BC8",
@@ -37,28 +37,28 @@ COLOURS = {
     "minivit_depth": "#999933",
 }
 STYLES = {2: ("-", "o"), 3: ("--", "s")}
-# What users type is text, two dollar signs in it no formula; whatever a matplotlibrc of theirs says of TeX.
+# What users type is text: two dollar signs make no formula, and a user's matplotlibrc cannot switch TeX on.
 TEXT: Any = {"text.parse_math": False, "text.usetex": False}
 X_LABELS = {"alpha": "Share of the corpus used for distillation, α (%)", "k": "Rank of the adapters, k"}
 
 
 def wrapped(text: str, inches: float) -> str:
-    """Text in lines that, at the size of a title, are about that long; a longer one would be cut at the edge."""
+    """Return text in lines of about that many inches at the size of a title; a longer line would be cut at the edge."""
     return textwrap.fill(text, int(11 * inches))
 
 
 def tidy_figure(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
-    """One row a point: teacher, method, r, k, alpha, data set, metric, mean, std and number of seeds."""
+    """Return a row for each point: teacher, method, r, k, alpha, data set, metric, mean, std and number of seeds."""
     axes = ["teacher", "method", "r", "k", "alpha", "dataset", "metric"]
     return over_seeds(scores, axes).sort_values(axes, ignore_index=True)
 
 
 def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
-    """The figure of these points."""
+    """Draw the figure of these points."""
     assert recipe.x is not None
     x = recipe.x
     lines = points.groupby(["r", "method"], sort=True)
-    # Each further row of the legend has room of its own: of many, it would cover the axes.
+    # Each further row of the legend makes the figure higher. Otherwise a long legend would cover the axes.
     height = 3.6 + 0.16 * max(0, math.ceil(len(lines) / 2) - 2)
     figure = Figure(figsize=(4.6, height), layout="constrained")
     axes = figure.subplots()
@@ -70,7 +70,7 @@ def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
         if (line["seeds"] > 1).all():
             low, high = line["mean"] - line["std"], line["mean"] + line["std"]
             axes.fill_between(line[x].astype(float), low, high, color=colour, alpha=0.15, linewidth=0)
-        elif (line["seeds"] > 1).any():  # a band would need every point's deviation
+        elif (line["seeds"] > 1).any():  # a band needs the deviation of every point
             axes.errorbar(line[x], line["mean"], yerr=line["std"].fillna(0), fmt="none", ecolor=colour, capsize=3)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(sorted(points[x].unique())))
@@ -80,7 +80,7 @@ def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
     (metric,) = points["metric"].unique()
     axes.set(xlabel=X_LABELS[x], ylabel=wrapped(f"{metric} on {label} (%)", 3.3), title=wrapped(recipe.title, 4))
     axes.grid(alpha=0.3)
-    # Below the axes: inside, it would hide points.
+    # The legend is below the axes, because it would hide points inside them.
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
 
@@ -96,7 +96,10 @@ def write_figure(
 
 
 def save_figure(draw: Callable[[], Figure], png: str | Path, pdf: str | Path) -> None:
-    """Write what ``draw`` draws as PNG and as PDF: vector, fonts embedded, no date; rasters in either at 200 dpi."""
+    """Write what ``draw`` draws as PNG and as PDF.
+
+    The PDF is in vectors, with embedded fonts and no date. Rasters in either have 200 dpi.
+    """
     with mpl.rc_context({**TEXT, "font.size": 9, "axes.titlesize": 10, "pdf.fonttype": 42}):
         figure = draw()
         with atomic_write(png) as temporary:

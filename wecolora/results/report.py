@@ -1,6 +1,6 @@
 """The report: a campaign as one HTML page, from its verdicts and tables down to each run's recipe and training curve.
 
-The page is whole by itself (figures are embedded, nothing is loaded), and the same bytes for the same results.
+The page is complete by itself: its figures are embedded, and it loads nothing. The same results give the same bytes.
 """
 
 from __future__ import annotations
@@ -48,18 +48,22 @@ SVG: Any = {
     "axes.titlesize": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "svg.fonttype": "none",  # text as text: smaller
-    "svg.hashsalt": "wecolora",  # the same ids each time
+    "svg.fonttype": "none",  # text stays text, which is smaller
+    "svg.hashsalt": "wecolora",  # so that the ids are the same each time
 }
 COMPARED = ["difference", "margin", "std", "seeds", "verdict", "published_difference"]
 UNSAID: Any = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-DASHES: list[Any] = ["-", "--", "-.", ":"]  # of the shares of the corpus, the largest first
+DASHES: list[Any] = ["-", "--", "-.", ":"]  # one for each share of the corpus, the largest first
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of a run: what names it (teacher, method, r, k, alpha, seed, loss_point, slug), its scores by data
-    set, its student's record (empty for a teacher, which is probed as it is), and how each of its jobs went."""
+    """What is known about a run.
+
+    ``axes`` names it (teacher, method, r, k, alpha, seed, loss_point, slug). ``scores`` holds its scores by data set,
+    ``student`` its student's record (empty for a teacher, which is probed as it is), and ``jobs`` how each of its jobs
+    went.
+    """
 
     axes: dict[str, Any]
     scores: dict[str, dict[str, Any]]
@@ -68,41 +72,44 @@ class Run:
 
     @property
     def anchor(self) -> str:
-        """Of its section in the page."""
+        """The id of the run's section in the page."""
         return anchor(self.axes["teacher"], self.axes["slug"])
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """Of its distillation, an entry an epoch; empty for a teacher."""
+        """The record of the run's distillation, one entry for each epoch; it is empty for a teacher."""
         epochs: list[dict[str, Any]] = self.student.get("history", [])
         return epochs
 
     def environments(self) -> list[str]:
-        """Device and versions of its jobs, each set once."""
+        """Return the device and the versions of the run's jobs, each set once."""
         records = [self.student, *self.scores.values()] if self.student else self.scores.values()
         lines = [", ".join(f"{name} {value}" for name, value in one["environment"].items()) for one in records]
         return list(dict.fromkeys(lines))
 
-    def signs(self, labels: Labels) -> list[tuple[str, str, str]]:
-        """Its failure signs: the kind, where it showed, and what it was (in the last of these epochs)."""
+    def warnings(self, labels: Labels) -> list[tuple[str, str, str]]:
+        """Return the run's warnings (failure signs): the kind, where it showed, and what it was.
+
+        If several epochs of the distillation show one kind, the words are those of the last.
+        """
         epochs: dict[str, dict[int, str]] = defaultdict(dict)
         for number, epoch in enumerate(self.history, 1):
-            for sign in epoch["signs"]:
-                kind, _, words = sign.partition(": ")
+            for warning in epoch["signs"]:
+                kind, _, words = warning.partition(": ")
                 epochs[kind][number] = words
         found = [
-            (kind, f"distillation, epoch {', '.join(map(str, signs))}", signs[max(signs)])
-            for kind, signs in epochs.items()
+            (kind, f"distillation, epoch {', '.join(map(str, warnings))}", warnings[max(warnings)])
+            for kind, warnings in epochs.items()
         ]
         for dataset, score in self.scores.items():
-            for kind, colon, words in (sign.partition(": ") for sign in score["signs"]):
-                if colon:  # without: a kind of sign that its student's distillation showed
+            for kind, colon, words in (warning.partition(": ") for warning in score["signs"]):
+                if colon:  # without a colon, it repeats a kind of warning from the distillation
                     found.append((kind, f"probe on {labels['dataset'][dataset]}", words))
         return found
 
 
 def anchor(teacher: str, slug: str) -> str:
-    """The id of a run's section: a slug alone may belong to several teachers."""
+    """Return the id of a run's section, with its teacher: a slug alone may belong to several teachers."""
     return f"run-{teacher}-{slug}"
 
 
@@ -117,8 +124,8 @@ def write_report(
 ) -> None:
     """Write the page of these scores, students (student.json files, scored or not) and artifacts.
 
-    ``indexes`` are of the corpus and of the scored data sets, ``config`` is the resolved config. What else there is to
-    say of a run lies beside: circumstances, which may be missing.
+    ``indexes`` are those of the corpus and of the scored data sets, ``config`` is the resolved config. The provenance
+    of each run lies beside its scores and may be missing.
     """
     paths = [Path(path) for path in scores]
     labels = _labels(read_json(config, (), "have it written again"))
@@ -133,10 +140,10 @@ def write_report(
     for name, artifact in recipe.artifacts.items():
         about = {"name": name, "title": artifact.title, "caption": artifact.caption}
         artifacts.append(about | shown_artifact(artifact, labels, frame, by_anchor))
-    signs: dict[str, list[tuple[Run, str, str]]] = defaultdict(list)
+    warnings: dict[str, list[tuple[Run, str, str]]] = defaultdict(list)
     for run in runs:
-        for kind, where, sign in run.signs(labels):
-            signs[kind].append((run, where, sign))
+        for kind, where, words in run.warnings(labels):
+            warnings[kind].append((run, where, words))
     page = _template().render(
         title=recipe.title,
         artifacts=artifacts,
@@ -146,7 +153,7 @@ def write_report(
         labels=labels,
         facts=facts(runs, labels) | {"Test images that were distilled on": leaks},
         runs=runs,
-        signs=signs,
+        warnings=warnings,
         curves=_campaign_curves(runs, labels),
         config=resolved,
     )
@@ -201,8 +208,10 @@ def _labels(config: dict[str, Any]) -> Labels:
 
 
 def read_runs(paths: Iterable[Path], students: Iterable[Path], labels: Labels) -> list[Run]:
-    """The runs of these scores and students: by teacher, method, r, k, alpha and seed; their data sets in the config's
-    order."""
+    """Return the runs of these scores and students, sorted by teacher, method, r, k, alpha and seed.
+
+    The data sets of a run are in the config's order. Raise BadInput if a file is not whole.
+    """
     folders: dict[Path, dict[str, dict[str, Any]]] = {path.parent: {} for path in students}
     for path in paths:
         folders.setdefault(path.parent.parent, {})[path.stem] = read_json(path, ["run"], "probe again")
@@ -236,13 +245,13 @@ def read_runs(paths: Iterable[Path], students: Iterable[Path], labels: Labels) -
 
 
 def _axes(folder: Path, recipe: dict[str, Any]) -> dict[str, Any]:
-    """What names a run that has no score."""
+    """Return what names a run that has no score."""
     named = ("teacher", "method", "r", "k", "alpha", "seed", "loss_point")
     return {**{axis: recipe[axis] for axis in named}, "slug": folder.name}
 
 
 def facts(runs: list[Run], labels: Labels) -> dict[str, list[str]]:
-    """What the page's head says: how much there is, and when and with what it was made."""
+    """Return what the page's head says: how much there is, and when and with what it was made."""
     jobs = [job for run in runs for job in run.jobs.values()]
     finished = sorted(job["finished"] for job in jobs)
     seeds = sorted({run.axes["seed"] for run in runs} - {None})
@@ -259,8 +268,11 @@ def facts(runs: list[Run], labels: Labels) -> dict[str, list[str]]:
 
 
 def leaked(indexes: Sequence[str | Path], labels: Labels) -> list[str]:
-    """Return, for each data set of whose test images some are training images of the corpus (the first of the indexes),
-    byte for byte, how many: students are distilled on them, if without their labels."""
+    """Return how many test images of each data set are training images of the corpus, byte for byte, as sentences.
+
+    The corpus is the first of the indexes. Students are distilled on these images, though without their labels. A data
+    set without such images has no sentence.
+    """
     corpus, *others = [_digests(path) for path in indexes]
     found = []
     for path, digests in zip(indexes[1:], others, strict=True):
@@ -281,7 +293,10 @@ def _digests(index: str | Path) -> dict[str, pa.ChunkedArray]:
 
 
 def linked_table(frame: pd.DataFrame, recipe: ArtifactRecipe, csv: str | Path, runs: dict[str, Run]) -> dict[str, Any]:
-    """The printed table, its cells linked to the runs behind them (its tidy CSV says which), and the notes on it."""
+    """Return the printed table, its cells linked to the runs behind them, and the notes on it.
+
+    The artifact's tidy CSV says which runs stand behind a cell.
+    """
     behind = {
         (cell["teacher"], slug, cell["dataset"])
         for cell in read_csv(csv).to_dict("records")
@@ -305,18 +320,18 @@ def linked_table(frame: pd.DataFrame, recipe: ArtifactRecipe, csv: str | Path, r
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
-    """A CSV's cells as they are written."""
+    """Return a CSV's cells as they are written."""
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def csv_table(path: str | Path, labels: Labels) -> dict[str, Any]:
-    """A CSV for a reader: labels, thousands set apart, and no column that is empty throughout."""
+    """Return a CSV for a reader: with labels, with thousands set apart, and without columns that are empty."""
     table = read_csv(path)
     table = table.loc[:, (table != "").any()]
-    named = labels.keys() & set(table.columns)  # a name, or a label, may look like a number
+    named = labels.keys() & set(table.columns)  # such a name or label may look like a number
     for column in named:
         table[column] = [labels[column].get(name, name) for name in table[column]]
-    if "methods" in table:  # those with the same form of student
+    if "methods" in table:  # the methods with this form of student
         table["methods"] = ["; ".join(labels["method"][name] for name in names.split()) for names in table["methods"]]
     numbers = [
         name
@@ -329,7 +344,7 @@ def csv_table(path: str | Path, labels: Labels) -> dict[str, Any]:
 
 
 def counts_table(path: str | Path, labels: Labels) -> dict[str, Any]:
-    """The computation study's counts."""
+    """Return the table of the computation study's counts."""
     types: Any = {"teacher": str, "method": str, "k": "Int64"}
     counts = pd.read_csv(path, dtype=types, keep_default_na=False, na_values={"k": [""]})
     printed = printed_counts(counts, labels["teacher"])
@@ -337,7 +352,7 @@ def counts_table(path: str | Path, labels: Labels) -> dict[str, Any]:
 
 
 def comparisons_table(path: str | Path, labels: Labels) -> dict[str, Any]:
-    """The comparisons behind the claims that were run, with links to their runs."""
+    """Return the table of the comparisons that were run for the claims, with links to their runs."""
     table = read_csv(path)
     table = table[table["seeds"] != "0"]
 
@@ -357,7 +372,7 @@ def comparisons_table(path: str | Path, labels: Labels) -> dict[str, Any]:
 
 
 def table_parts(table: pd.DataFrame, numbers: list[str]) -> dict[str, Any]:
-    """What the template needs of a table: its columns, whether each is one of numbers, and its rows."""
+    """Return what the template needs of a table: its columns, whether each is one of numbers, and its rows."""
     return {"columns": {name: name in numbers for name in table.columns}, "rows": table.to_numpy().tolist()}
 
 
@@ -376,7 +391,7 @@ def _svg(draw: Callable[[], Figure]) -> str:
 
 
 def _run_curve(run: Run) -> str:
-    """A run's loss, and its student's effective rank beside its teacher's, over the epochs."""
+    """Return a picture of a run's loss, and of its student's effective rank beside its teacher's, over the epochs."""
 
     def draw() -> Figure:
         figure = Figure(figsize=(5.4, 1.8), layout="constrained")
@@ -388,23 +403,23 @@ def _run_curve(run: Run) -> str:
         rank.plot(history["teacher_rank"], "--", color="#666666", label="teacher")
         rank.set(title="effective rank", xlabel="epoch")
         rank.legend(frameon=False)
-        for axes in (loss, rank):  # few ticks: a page may hold hundreds of these
+        for axes in (loss, rank):  # with few ticks, because a page may hold hundreds of these
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(4))
-            axes.set_ylim(0, 1.05 * axes.dataLim.ymax or 1)  # of a loss of 0 throughout, too
+            axes.set_ylim(0, 1.05 * axes.dataLim.ymax or 1)  # 1 if the loss is 0 throughout
         return figure
 
     return _svg(draw)
 
 
 def _campaign_curves(runs: list[Run], labels: Labels) -> dict[str, str]:
-    """What is drawn of all distillations together, and its picture."""
+    """Return the pictures of all distillations together, by what they show."""
     drawn = [run for run in runs if run.history]
     if not drawn:
         return {}
     return {
         "Loss, as a share of the teacher tokens' own mean absolute deviation": _svg(
-            lambda: _panels(drawn, labels, lambda epoch: epoch["relative_loss"])  # None where it is no distance
+            lambda: _panels(drawn, labels, lambda epoch: epoch["relative_loss"])  # None if the loss is no distance
         ),
         "Effective rank of the student's embeddings, as a share of its teacher's": _svg(
             lambda: _panels(drawn, labels, lambda epoch: epoch["student_rank"] / epoch["teacher_rank"])
@@ -413,7 +428,10 @@ def _campaign_curves(runs: list[Run], labels: Labels) -> dict[str, str]:
 
 
 def _panels(runs: list[Run], labels: Labels, value: Callable[[dict[str, Any]], float | None]) -> Figure:
-    """A panel a teacher and r, a line a run: its colour is the method, its dashes the share of the corpus."""
+    """Draw a panel for each teacher and r, with a line for each run.
+
+    The colour of a line is the method, its dashes are the share of the corpus.
+    """
     panels: dict[tuple[str, int], list[Run]] = defaultdict(list)
     for run in runs:
         panels[run.axes["teacher"], run.axes["r"]].append(run)

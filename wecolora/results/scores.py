@@ -1,4 +1,4 @@
-"""Scores as one tidy table: a row a run and data set. What tables, figures and scores.csv are made from."""
+"""Scores as one tidy table with a row for each run and data set, from which tables, figures and scores.csv are made."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ COLUMNS = [*AXES, "slug", "metric", "last", "best", "best_epoch", "n_train", "n_
 
 
 def read_scores(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """Read score files; ``last`` and ``best`` are percentages, ``signs`` the failure signs joined by '; '."""
+    """Read score files; ``last`` and ``best`` are percentages, ``signs`` are the warnings, joined by '; '.
+
+    Raise BadInput for a file that is no score, or that is not the score of its path.
+    """
     rows = []
     for path in paths:
         try:
@@ -33,6 +36,9 @@ def read_scores(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def over_seeds(frame: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
-    """Mean, standard deviation (n - 1; nan for one seed) and number of seeds of ``last``, for each combination."""
+    """Return the mean, the standard deviation and the number of seeds of ``last``, for each combination of the axes.
+
+    The deviation is that of a sample (n - 1), and nan for one seed.
+    """
     grouped = frame.groupby(axes, dropna=False, sort=False)["last"]
     return grouped.agg(mean="mean", std="std", seeds="count").reset_index()

@@ -1,4 +1,4 @@
-"""Tables as the paper prints them: rows by axes, a column a data set, the best of each group bold."""
+"""Tables as the paper prints them: rows by axes, a column for each data set, the best of each group bold."""
 
 from __future__ import annotations
 
@@ -29,19 +29,22 @@ LOSS_POINTS = {"before_norm": "before the norm", "after_norm": "after the norm"}
 
 
 def tidy_table(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
-    """One row a cell: its axes, mean, std and number of seeds, the slugs of its runs (by seed, joined by spaces), how
-    many of them showed a failure sign, and whether it is the best of its group.
+    """Return a row for each cell of the table.
 
-    A group is what shares every row label but the method, in one data set; equal values, as printed with one decimal,
-    are best together (as in the paper's tables).
+    It has the cell's axes, its mean, std and number of seeds, the slugs of its runs (by seed, joined by spaces), how
+    many of them have warnings, and whether it is the best of its group.
+
+    A group is the cells of one data set that share every row label but the method. Values that are equal as printed,
+    with one decimal, are best together (as in the paper's tables).
     """
     axes = ["teacher", "r", "k", "alpha", "loss_point", "method", "dataset", "metric"]
     scores = scores.sort_values("seed", kind="stable")
     table = over_seeds(scores, axes)
     runs = scores.groupby(axes, dropna=False, sort=False)
     table["runs"] = runs["slug"].agg(" ".join).to_numpy()
-    table["flagged"] = runs["signs"].agg(lambda signs: int((signs != "").sum())).to_numpy()
-    ranked = table["mean"].map(_as_printed).where(~table["method"].map(_is_teacher))  # an upper bound, no contestant
+    table["flagged"] = runs["signs"].agg(lambda warnings: int((warnings != "").sum())).to_numpy()
+    # A teacher is an upper bound and does not compete.
+    ranked = table["mean"].map(_as_printed).where(~table["method"].map(_is_teacher))
     group = [table[name] for name in _group(recipe)]
     table["best"] = ranked == ranked.groupby(group, dropna=False).transform("max")
     table["published"] = [_published(cell, recipe) for cell in table.to_dict("records")]
@@ -56,7 +59,7 @@ def tidy_table(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
 
 
 def _axes(recipe: ArtifactRecipe) -> list[str]:
-    """The axes behind the row labels, each once."""
+    """Return the axes behind the row labels, each once."""
     return list(dict.fromkeys("method" if row in ("components", "venue") else row for row in recipe.rows))
 
 
@@ -65,7 +68,7 @@ def _group(recipe: ArtifactRecipe) -> list[str]:
 
 
 def _as_printed(value: float) -> float:
-    return float(f"{value:.1f}")  # round(1) differs from it where a 5 is cut
+    return float(f"{value:.1f}")  # round(value, 1) may round a 5 in another way
 
 
 def _is_teacher(method: str) -> bool:
@@ -73,7 +76,7 @@ def _is_teacher(method: str) -> bool:
 
 
 def _published(cell: Mapping[Any, Any], recipe: ArtifactRecipe) -> float | None:
-    """The paper's score, in a table of the paper where teacher and data set are the paper's own."""
+    """Return the paper's score in a table of the paper if teacher and data set are the paper's own, or None."""
     if (
         recipe.paper_table is None
         or cell["teacher"] not in recipe.exact_teachers
@@ -84,7 +87,7 @@ def _published(cell: Mapping[Any, Any], recipe: ArtifactRecipe) -> float | None:
 
 
 def _of_paper(cell: Mapping[Any, Any], recipe: ArtifactRecipe) -> float | None:
-    """The paper's score of what this cell is, or stands for."""
+    """Return the paper's score of what this cell is, or stands for, or None."""
     teacher, dataset = recipe.paper_teachers.get(cell["teacher"]), recipe.paper_datasets.get(cell["dataset"])
     if teacher is None or dataset is None:
         return None
@@ -93,9 +96,11 @@ def _of_paper(cell: Mapping[Any, Any], recipe: ArtifactRecipe) -> float | None:
 
 
 def notes(table: pd.DataFrame, recipe: ArtifactRecipe) -> list[str]:
-    """What a reader must know besides the caption: what stands in brackets, and how many of the paper's orderings of
-    two methods, in one column and group, its own version of a table repeats (values as printed; the paper's ties are
-    left out)."""
+    """Return what a reader must know besides the caption.
+
+    The notes say what stands in brackets. They also say how many of the paper's orderings of two methods, in one column
+    and group, this version of a table repeats. Values count as printed, and the paper's ties are left out.
+    """
     found = []
     if table["published"].notna().any():
         found.append("In brackets: the published score, and the difference from it.")
@@ -130,12 +135,12 @@ def _orders(recipe: ArtifactRecipe) -> dict[str, list[str]]:
 
 
 def cell_text(cell: dict[Any, Any]) -> str:
-    """A row of the tidy table as printed: its mean, with its deviation where there are several seeds."""
+    """Return a row of the tidy table as printed: its mean, with its deviation if there are several seeds."""
     text = f"{cell['mean']:.1f}" + (f" ± {cell['std']:.1f}" if cell["seeds"] > 1 else "")
     text += "†" if cell["flagged"] else ""
     if pd.isna(cell["published"]):
         return text
-    difference = _as_printed(cell["mean"]) - cell["published"]  # of what is printed beside it
+    difference = _as_printed(cell["mean"]) - cell["published"]  # the difference of the numbers as they are printed
     return f"{text} ({cell['published']:.1f}; {difference:+.1f})"
 
 
@@ -152,8 +157,11 @@ def _latex_cell(cell: dict[Any, Any]) -> str:
 def printed_table(
     table: pd.DataFrame, recipe: ArtifactRecipe, render: Callable[[dict[Any, Any]], str] = _markdown_cell
 ) -> pd.DataFrame:
-    """The table as strings, a column a data set after those of the row labels; a row label is printed once for the rows
-    that share it. ``render`` turns a row of the tidy table into its cell; all else is as the config has it."""
+    """Return the table as strings: the columns of the row labels, then a column for each data set.
+
+    A row label is printed once for the rows that share it. ``render`` turns a row of the tidy table into its cell.
+    Everything else is as the config has it.
+    """
     metric = dict(zip(table["dataset"], table["metric"], strict=True))
     columns = {name: f"{label} ({metric[name]})" for name, label in recipe.datasets.items()}
     axes = _axes(recipe)
@@ -176,7 +184,7 @@ def printed_table(
             row[columns[str(cell["dataset"])]] = render(cell)
         rows.append(row)
         last = key
-    return pd.DataFrame(rows, dtype=object)  # as rendered: pandas' own strings would be plain ones
+    return pd.DataFrame(rows, dtype=object)  # keeps what render returned; pandas' own strings would be plain ones
 
 
 def _missing(value: object) -> bool:
@@ -184,7 +192,7 @@ def _missing(value: object) -> bool:
 
 
 def _venue(method: str, teacher: str, recipe: ArtifactRecipe) -> str:
-    """Where a method was published; a teacher itself, where the paper's was that it is or stands for."""
+    """Return where a method was published; for a teacher, where the paper's teacher was that it is, or stands for."""
     if _is_teacher(method):
         return TEACHER_VENUES.get(recipe.paper_teachers.get(teacher, ""), "-")
     return METHODS[method].venue
@@ -203,7 +211,7 @@ def _label(axis: str, value: object, recipe: ArtifactRecipe) -> str:
 
 
 def write_table(scores: pd.DataFrame, recipe: ArtifactRecipe, csv: str | Path, md: str | Path, tex: str | Path) -> None:
-    """Write the tidy CSV, and the printed table as Markdown and LaTeX with its caption."""
+    """Write the tidy CSV, and the printed table with its caption as Markdown and LaTeX."""
     table = tidy_table(scores, recipe)
     with atomic_write(csv) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
@@ -212,7 +220,7 @@ def write_table(scores: pd.DataFrame, recipe: ArtifactRecipe, csv: str | Path, m
 
 
 def _escaped(printed: pd.DataFrame, words: int, escape: Callable[[str], str]) -> pd.DataFrame:
-    """With its heads and the row labels, which are its first ``words`` columns, as text of a format."""
+    """Return the table with its heads and its row labels, the first ``words`` columns, as text of a format."""
     labels = printed.iloc[:, :words].map(escape)
     return pd.concat([labels, printed.iloc[:, words:]], axis=1).rename(columns=escape)
 
@@ -228,7 +236,7 @@ def _markdown(table: pd.DataFrame, recipe: ArtifactRecipe) -> str:
 def _latex(table: pd.DataFrame, recipe: ArtifactRecipe) -> str:
     printed = printed_table(table, recipe, _latex_cell)
     words = len(printed.columns) - len(recipe.datasets)
-    # No data set's column is called so: theirs end with the metric.
+    # No data set's column has this name, because theirs end with the metric.
     escaped = _escaped(printed, words, latex).rename(columns={TITLES["alpha"]: latex("α")})
     return escaped.style.hide(axis="index").to_latex(
         hrules=True,

@@ -1,6 +1,6 @@
-"""Figure 2: the features of a data set in two dimensions, by t-SNE, and how well they part the classes.
+"""Figure 2: the features of a data set in two dimensions, by t-SNE, and how well they separate the classes.
 
-Van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 2008. The paper gives no settings.
+The method is that of van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 2008. The paper gives no settings.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from wecolora.core.errors import BadInput
 from wecolora.core.files import atomic_write
 from wecolora.results.figures import save_figure, wrapped
 
-# Petroff, Accessible Color Sequences for Data Visualization (arXiv:2107.02270): told apart by the colour-blind.
+# From Petroff, Accessible Color Sequences for Data Visualization (arXiv:2107.02270). Colour-blind readers can tell
+# these colours apart.
 TEN_COLOURS = (
     "#3f90da",
     "#ffa90e",
@@ -42,22 +43,25 @@ LIGHTNESS = (0.35, 0.52, 0.7)
 
 
 def embed(features: np.ndarray, seed: int = 0) -> np.ndarray:
-    """(n, d) features -> (n, 2): t-SNE from the first two principal components, perplexity 30, less of few points.
-    Features that are all the same, of a collapsed student or of one image, have no components and lie in one place."""
+    """Return features (n, d) in two dimensions, (n, 2), by t-SNE from their first two principal components.
+
+    The perplexity is 30, or less for few points. Features that are all the same, of a collapsed student or of one
+    image, have no components; they lie in one place.
+    """
     if _alike(features):
         return np.zeros((len(features), 2), np.float32)
     tsne = TSNE(init="pca", perplexity=min(30, (len(features) - 1) / 3), random_state=seed)
-    with threadpool_limits(1):  # more threads add in another order, and the picture drifts visibly
+    with threadpool_limits(1):  # more threads add in another order, which visibly changes the picture
         return tsne.fit_transform(features)
 
 
 def _alike(features: np.ndarray) -> bool:
-    """Whether they are all the same, but for rounding."""
+    """Return whether all features are the same, up to rounding."""
     return np.allclose(features, features[:1], rtol=1e-6, atol=1e-12)
 
 
 def remark(features: np.ndarray, labels: np.ndarray) -> str:
-    """How well features (n, d) part the classes (n,), or why nothing can be said of it."""
+    """Return how well features (n, d) separate the classes (n,), or why nothing can be said about it."""
     classes = len(np.unique(labels))
     if classes == 1:
         return "no silhouette: one class"
@@ -69,8 +73,11 @@ def remark(features: np.ndarray, labels: np.ndarray) -> str:
 
 
 def styles(classes: int) -> list[tuple[str | tuple[float, float, float], str]]:
-    """Colour and marker of each class. Beyond ten: even hues; neighbours differ in lightness and shape too, and the
-    same pair of these two comes back only twelve hues on."""
+    """Return the colour and the marker of each class.
+
+    Beyond ten classes, hues are even, and neighbours differ in lightness and shape, too; the same pair of these two
+    comes back only after twelve hues.
+    """
     if classes <= len(TEN_COLOURS):
         return [(colour, "o") for colour in TEN_COLOURS[:classes]]
     return [
@@ -89,12 +96,12 @@ def draw_tsne(
     remarks: dict[str, str],
     recipe: ArtifactRecipe,
 ) -> Figure:
-    """A panel a label: its points (n, 2), coloured by class number (n,), below the remark on its features."""
+    """Draw a panel for each label: its points (n, 2), coloured by class number (n,), below its remark."""
     with_legend = len(classes) <= 12
     width = 3.4 * len(points)
     figure = Figure(figsize=(width, 4.2 if with_legend else 3.8), layout="constrained")
     panels = figure.subplots(1, len(points), squeeze=False)[0]
-    # Smaller where there are many, so that dense places do not close up; never below what a printer resolves.
+    # Points are smaller if there are many, so that dense places stay open, but never too small for a printer.
     area = min(16, max(3, 8000 / len(labels)))
     for axes, (label, of_label) in zip(panels, points.items(), strict=True):
         for number, (colour, marker) in enumerate(styles(len(classes))):
@@ -106,7 +113,7 @@ def draw_tsne(
                 color=colour,
                 marker=marker,
                 linewidths=0,
-                rasterized=len(labels) > 5000,  # a vector file of more opens slowly
+                rasterized=len(labels) > 5000,  # a vector file of more points opens slowly
             )
         axes.set_title(label, pad=18)
         axes.text(
@@ -118,7 +125,7 @@ def draw_tsne(
             va="bottom",
             fontsize="small",
         )
-        # t-SNE's axes have no meaning, only who lies beside whom.
+        # t-SNE's axes have no meaning; only the neighbourhood of points has.
         axes.set(xticks=[], yticks=[])
         axes.set_aspect("equal", adjustable="datalim")
     if with_legend:
@@ -128,14 +135,17 @@ def draw_tsne(
 
 
 def _add_legend(figure: Figure, dots: Sequence[Artist], classes: Sequence[str]) -> None:
-    """Below the panels: in two rows where the names are short, and else in as many as they need, each with its room."""
+    """Add a legend below the panels, and make room for it.
+
+    It has two rows if the names are short, and otherwise as many as they need.
+    """
     names = [textwrap.fill(name, 30) for name in classes]
     longest = max(len(line) for name in names for line in name.split("\n"))
     columns = math.ceil(len(classes) / 2) if len(classes) > 4 else len(classes)
-    columns = max(1, min(columns, int(16 * figure.get_figwidth() / (longest + 5))))  # 16 letters, about, an inch
+    columns = max(1, min(columns, int(16 * figure.get_figwidth() / (longest + 5))))  # an inch holds about 16 letters
     lines = math.ceil(len(classes) / columns) * max(1 + name.count("\n") for name in names)
     figure.set_figheight(figure.get_figheight() + 0.15 * max(0, lines - 2))
-    # With the names given: of dots' own labels matplotlib hides those that begin with an underscore.
+    # The names are given here, because matplotlib hides labels of dots that begin with an underscore.
     figure.legend(
         dots, names, loc="outside lower center", ncols=columns, fontsize="small", frameon=False, markerscale=2
     )
@@ -150,8 +160,11 @@ def write_tsne(
     png: str | Path,
     pdf: str | Path,
 ) -> None:
-    """From features (n, d) of the same images and their class numbers (n,): write the points as CSV (label, point from
-    0, class, x, y), and the figure as PNG and PDF."""
+    """Write the points as CSV (label, point from 0, class, x, y), and the figure as PNG and PDF.
+
+    ``features`` holds features (n, d) of the same images for each label; ``labels`` are their class numbers (n,). Raise
+    BadInput if an image has several labels.
+    """
     if labels.ndim > 1:
         raise BadInput(
             f"artifacts.{recipe.name}.datasets: {', '.join(recipe.datasets)} has several labels an image, and classes "

@@ -1,10 +1,10 @@
-"""The teacher cache: HDF5 shards of recorded views and the teacher's tokens for them. The format, a writer, a reader.
+"""The teacher cache: HDF5 shards of recorded views and the teacher's tokens for them; the format, a writer, a reader.
 
 One file holds, for n images in subset order and V views: ``tokens`` (n, V, tokens, width) float16, the last block's
 output before the final norm; ``crops`` (n, V, size, size, 3) uint8, the pixels that teacher and student see; ``ids``
 (n,); ``checksum`` (n, V) uint64, xxh3 over a view's crop and tokens; and the attributes ``recipe`` (JSON),
 ``teacher_sha256`` and ``software`` (JSON). Data sets are contiguous (no chunks, no compression), so that a reader maps
-them: a random batch then reads at the speed of memory.
+them into memory: a random batch is then read at the speed of memory.
 """
 
 from __future__ import annotations
@@ -33,15 +33,29 @@ from wecolora.models.vit import VisionTransformer, normalise, tokens_before_norm
 
 
 def software() -> dict[str, str]:
-    """The versions that a cache's numbers depend on."""
+    """Return the versions that a cache's numbers depend on."""
     return {name: version(name) for name in ("torch", "timm", "pillow")}
 
 
 def view_pixels(index: Index, position: int, numbers: Iterable[int], seed: int, size: int) -> np.ndarray:
-    """(views, size, size, 3) uint8: the wanted views of one image, which is decoded once."""
+    """Return the wanted views of one image, (views, size, size, 3) uint8; the image is decoded once."""
     picture = index.picture(position, partial(room, size=size))
     views = (draw_view(seed, index.ids[position], number, picture.width, picture.height) for number in numbers)
     return np.stack([apply_view(picture, view, size) for view in views])
+
+
+@dataclass(frozen=True)
+class Recording:
+    """How a job records a shard; none of this belongs to the recipe.
+
+    The teacher runs on ``device``, on ``batch`` views at a time. ``workers`` processes decode the images (see Loader).
+    ``progress`` is called with the number of images that are recorded.
+    """
+
+    device: str = "cpu"
+    batch: int = 256
+    workers: int = 0
+    progress: Callable[[int], None] = lambda done: None
 
 
 @torch.no_grad()
@@ -52,19 +66,19 @@ def write_shard(
     teacher: VisionTransformer,
     teacher_sha256: str,
     recipe: CacheRecipe,
-    device: str = "cpu",
-    batch: int = 256,
-    progress: Callable[[int], None] = lambda done: None,
-    workers: int = 0,
+    recording: Recording = Recording(),
 ) -> None:
-    """Record ``recipe.views`` views of the images at these positions of the index, which ``workers`` processes decode
-    (see Loader). The file appears when whole."""
+    """Record ``recipe.views`` views of the images at these positions of the index; the file appears when it is whole.
+
+    Raise BadInput if a token is not a number, or too large for float16.
+    """
     size, views = recipe.input.architecture.img_size, recipe.views
     n, tokens, width = len(positions), recipe.input.architecture.tokens, recipe.input.architecture.embed_dim
+    device = recording.device
     teacher = teacher.to(device)
-    images = max(1, batch // views)
+    images = max(1, recording.batch // views)
     pixels_of = partial(view_pixels, index, numbers=range(views), seed=recipe.seed, size=size)
-    decoder = Loader(pixels_of, workers, device, images * views * 3 * size**2)
+    loader = Loader(pixels_of, recording.workers, device, images * views * 3 * size**2)
     parts = [positions[start : start + images] for start in range(0, n, images)]
     least = n * views * (2 * tokens * width + 3 * size**2)
     with atomic_write(path, least) as temporary, h5py.File(temporary, "w") as file, ThreadPoolExecutor(1) as pool:
@@ -88,13 +102,13 @@ def write_shard(
             checksums[rows] = [
                 [_checksum(c, t) for c, t in zip(*pair, strict=True)] for pair in zip(crops, out, strict=True)
             ]
-            progress(start + len(crops))
+            recording.progress(start + len(crops))
 
         writing: Future[None] | None = None
-        for number, crops in enumerate(decoder(parts)):
+        for number, crops in enumerate(loader(parts)):
             inputs = normalise(crops.flatten(0, 1).to(device, non_blocking=True), recipe.input.mean, recipe.input.std)
             arriving = _copied(tokens_before_norm(teacher, inputs).to(torch.float16))
-            if writing is not None:  # one batch is written while the teacher works on the next
+            if writing is not None:  # a batch is written while the teacher works on the next one
                 writing.result()
             writing = pool.submit(write, number * images, crops.numpy(), arriving)
         if writing is not None:
@@ -102,7 +116,10 @@ def write_shard(
 
 
 def _copied(tensor: torch.Tensor) -> Callable[[], np.ndarray]:
-    """A function that waits for a copy of the tensor in main memory, which the device makes before its next work."""
+    """Start a copy of the tensor to main memory, and return a function that waits for it.
+
+    The device makes the copy before its next work.
+    """
     copy = tensor.to("cpu", non_blocking=True)
     if not tensor.is_cuda:
         return copy.numpy
@@ -117,7 +134,7 @@ def _copied(tensor: torch.Tensor) -> Callable[[], np.ndarray]:
 
 
 def _checksum(crop: np.ndarray, tokens: np.ndarray) -> int:
-    """Of one view; both arrays have to be contiguous."""
+    """Return the checksum of one view; both arrays must be contiguous."""
     digest = xxhash.xxh3_64(crop.data)
     digest.update(tokens.data)
     return digest.intdigest()
@@ -135,9 +152,9 @@ class _Shard:
 class CacheReader:
     """Random access to the shards of one cache, as one sequence of images in subset order.
 
-    Raises BadInput, naming the file and the shard, when a file is no whole cache, when it was made for another teacher,
-    other views, other images (``ids``: the first that are expected) or by other software, and, at the first read of
-    each view, when its bytes changed.
+    Raise BadInput, with the file and the shard, if a file is no whole cache, or if it was made for another teacher, for
+    other views or images (``ids``: the first that are expected), or by other software. Raise it at the first read of a
+    view if its bytes have changed.
     """
 
     def __init__(
@@ -180,14 +197,17 @@ class CacheReader:
                 self.ids += [name.decode() for name in file["ids"][:]]
                 maps = [_map(path, file[name]) for name in ("tokens", "crops")]
                 checksum = file["checksum"][:]
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:  # whatever HDF5 makes of it
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:  # HDF5 raises each of these
             remedy = "delete the file to record it again"
             raise unreadable(path, error, "is no whole teacher cache", remedy, name=where) from error
         return _Shard(path, maps[0], maps[1], checksum, np.zeros(checksum.shape, bool))
 
     def read(self, rows: Sequence[int], view: int, tokens: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """(crops (n, size, size, 3) uint8, tokens (n, tokens, width) float16) of these images in one view; without
-        ``tokens``, which are then read for the checksum alone, none (0, tokens, width)."""
+        """Return (crops (n, size, size, 3) uint8, tokens (n, tokens, width) float16) of these images in one view.
+
+        Without ``tokens``, the tokens are read for the checksum alone, and the second array is empty, (0, tokens,
+        width).
+        """
         first = self.shards[0]
         crops = np.empty((len(rows), *first.crops.shape[2:]), np.uint8)
         grids = np.empty((len(rows) if tokens else 0, *first.tokens.shape[2:]), np.float16)
@@ -215,12 +235,12 @@ class CacheReader:
 
 
 def _map(path: str, dataset: h5py.Dataset) -> np.ndarray:
-    if not dataset.size:  # a shard without images, as a small corpus may have; it has no place in the file
+    if not dataset.size:  # a small corpus may have a shard without images, which has no place in the file
         return np.empty(dataset.shape, dataset.dtype)
     offset = dataset.id.get_offset()
     if offset is None:
         raise ValueError(f"{dataset.name} is not contiguous")
-    # As a plain array: indexing a np.memmap makes a np.memmap each time, which costs as much as a small copy.
+    # A plain array, because each index into a np.memmap makes another np.memmap, which costs as much as a small copy.
     return np.asarray(np.memmap(path, dataset.dtype, "r", offset, dataset.shape))
 
 

@@ -15,26 +15,31 @@ from wecolora.models.weight_copy import layers
 from wecolora.training.diagnostics import mean_deviation
 from wecolora.training.objectives import Objective, Step
 
-# Of the distillation term, and the soft form's temperature: the choices of the DeiT paper (its section 5.2).
+# The shares of the distillation term, and the soft form's temperature, as in the DeiT paper (its section 5.2).
 HARD_SHARE = 0.5
 SOFT_SHARE, TEMPERATURE = 0.1, 3.0
 
 
 def hard_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Cross-entropy of logits (batch, classes) with the teacher's decision (eq. 3, its second term)."""
+    """Return the cross-entropy of logits (batch, classes) with the teacher's decision (eq. 3, its second term)."""
     return F.cross_entropy(student, teacher.argmax(1))
 
 
 def soft_loss(student: Tensor, teacher: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """tau^2 KL(teacher || student) of softmax(logits / tau), the mean over the batch (eq. 2, its second term)."""
+    """Return tau^2 KL(teacher || student) of softmax(logits / tau), averaged over the batch (eq. 2, its second
+    term)."""
     own, wanted = ((logits / temperature).log_softmax(1) for logits in (student, teacher))
     return temperature**2 * F.kl_div(own, wanted, reduction="batchmean", log_target=True)
 
 
 class DeiT(Objective):
-    """The three forms. ``deit``: without labels, what a probe reads of the student regresses what it would read of the
-    teacher (L1), which needs no head. ``deit_hard`` and ``deit_soft``: the class token learns the corpus's labels, the
-    distillation token the teacher's logits. The probe reads the mean of both tokens, as timm's model does."""
+    """A student with a distillation token, in one of three forms.
+
+    In ``deit``, without labels, what a probe reads of the student regresses what it would read of the teacher (L1),
+    which needs no head. In ``deit_hard`` and ``deit_soft``, the class token learns the corpus's labels and the
+    distillation token learns the teacher's logits; raise BadInput if the teacher has no head. The probe reads the mean
+    of both tokens, as timm's model does.
+    """
 
     def __init__(self, teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | None = None) -> None:
         super().__init__(teacher, recipe)
@@ -56,7 +61,7 @@ class DeiT(Objective):
         self.terms = ("cross-entropy with the labels", f"{self.form.removeprefix('deit_')} logits of the teacher")
 
     def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Step:
-        """See Objective."""
+        """Return the loss and the embeddings of a micro-batch; see Objective."""
         own = self.student.norm(tokens_before_norm(self.student, images))
         cls, dist = own[:, 0], own[:, 1]
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Failure signs of a distillation, each epoch: an unstable loss, a collapsed student, a good loss with a poor probe."""
+"""Warnings (failure signs) of a distillation: an unstable loss, a collapsed student, a good loss with a poor probe."""
 
 from __future__ import annotations
 
@@ -10,48 +10,57 @@ from typing import Any
 import torch
 from torch import Tensor
 
-RISING = 1.1  # a loss this many times the lowest so far
-CLIMB = 0.05  # of a probe: and above it by this share of the first loss, since a loss near zero doubles easily
-COLLAPSED = 0.5  # a student whose effective rank is below this share of its teacher's
-GOOD_LOSS = 0.5  # a loss below this share of the teacher tokens' own mean absolute deviation
-POOR_TOP1 = 1.5  # a top-1 below this many times the largest class's share of the test images
-POOR_AUC = 55.0  # a mean AUC in percent
+RISING = 1.1  # warns of a loss above this many times the lowest so far
+CLIMB = 0.05  # a probe's loss must also be above it by this share of the first loss: near zero, it doubles easily
+COLLAPSED = 0.5  # warns of a student whose effective rank is below this share of its teacher's
+GOOD_LOSS = 0.5  # a loss is good below this share of the teacher tokens' own mean absolute deviation
+POOR_TOP1 = 1.5  # a top-1 is poor below this many times the largest class's share of the test images
+POOR_AUC = 55.0  # a mean AUC, in percent, is poor below this
 
 
 def effective_rank(embeddings: Tensor) -> float:
-    """exp of the entropy of the normalised singular values of the centred rows (n, width) (Roy and Vetterli, 2007)."""
+    """Return the effective rank of the rows (n, width) (Roy and Vetterli, 2007).
+
+    It is exp of the entropy of the normalised singular values of the centred rows.
+    """
     values = torch.linalg.svdvals((embeddings - embeddings.mean(0)).double())
     share = values / values.sum().clamp_min(1e-300)
     return float(torch.exp(-(share * share.clamp_min(1e-300).log()).sum()))
 
 
 def mean_deviation(tokens: Tensor, average: Callable[[Tensor], Tensor] = lambda mean: mean) -> Tensor:
-    """Mean |x - mean over the batch| of tokens (n, tokens, width): the L1 loss of a constant prediction, about.
-    ``average``: over the parts of the batch, where several processes have one each."""
+    """Return the mean of |x - mean over the batch| of tokens (n, tokens, width).
+
+    This is about the L1 loss of a constant prediction. ``average`` averages over the parts of the batch if several
+    processes have one each.
+    """
     return (tokens - average(tokens.mean(0))).abs().mean().double()
 
 
 def epoch_warnings(losses: list[float], student_rank: float, teacher_rank: float) -> list[str]:
-    """The signs after an epoch, as sentences; an empty list is a healthy run."""
-    signs = []
+    """Return the warnings after an epoch, as sentences; a healthy run has none."""
+    warnings = []
     if not math.isfinite(losses[-1]):
-        signs.append(f"training unstable: the loss is {losses[-1]}")
+        warnings.append(f"training unstable: the loss is {losses[-1]}")
     elif losses[-1] > RISING * min(losses):
-        signs.append(f"training unstable: the loss rose to {losses[-1]:.4g} from {min(losses):.4g}")
+        warnings.append(f"training unstable: the loss rose to {losses[-1]:.4g} from {min(losses):.4g}")
     if student_rank < COLLAPSED * teacher_rank:
-        signs.append(
+        warnings.append(
             f"student collapse: the effective rank of its embeddings is {student_rank:.1f}, the teacher's "
             f"{teacher_rank:.1f}"
         )
-    return signs
+    return warnings
 
 
 def probe_warnings(
     history: list[dict[str, Any]], losses: list[float], metric: str, score: float, largest_class: float
 ) -> list[str]:
-    """A probe that diverged; good loss, poor probe. ``losses``: the probe's, one an epoch. ``largest_class``: share of
-    the test images in the largest class, in percent."""
-    signs = []
+    """Return the warnings about a probe, as sentences: it diverged, or it is poor though the loss is good.
+
+    ``losses`` are the probe's, one for each epoch. ``largest_class`` is the share of the test images in the largest
+    class, in percent.
+    """
+    warnings = []
     rises = [
         (loss, low)
         for loss, low in zip(losses, accumulate(losses, min), strict=True)
@@ -59,12 +68,12 @@ def probe_warnings(
     ]
     if rises:
         worst, low = max(rises)
-        signs.append(f"probe unstable: its loss rose to {worst:.4g} from {low:.4g}; lower probe.base_lr")
+        warnings.append(f"probe unstable: its loss rose to {worst:.4g} from {low:.4g}; lower probe.base_lr")
     poor = score < POOR_AUC if metric == "mean AUC" else score < POOR_TOP1 * largest_class
     relative = history[-1]["relative_loss"] if history else None
     if poor and relative is not None and relative < GOOD_LOSS:
-        signs.append(
+        warnings.append(
             f"good loss, poor probe: the loss is {relative:.2f} of the teacher's deviation, but "
             f"the {metric} is {score:.1f}"
         )
-    return signs
+    return warnings

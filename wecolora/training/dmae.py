@@ -14,18 +14,18 @@ from wecolora.models.weight_copy import layers
 from wecolora.training.objectives import Objective, Step
 from wecolora.training.optim import epoch_generator
 
-MASK = 0.75  # share of the patches that neither student nor teacher sees
-HEAD_WIDTH = 32  # of the decoder
+MASK = 0.75  # the share of the patches that neither student nor teacher sees
+HEAD_WIDTH = 32  # the width of a head of the decoder
 
 
 def random_shown(batch: int, patches: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A random order of each image's patches, (batch, patches), and its first share: those that are seen."""
+    """Return a random order of each image's patches, (batch, patches), and its first share, the patches to be seen."""
     order = torch.rand(batch, patches, generator=generator).argsort(1)
     return order, order[:, : max(1, round(patches * (1 - MASK)))]
 
 
 def visible_tokens(model: VisionTransformer, images: Tensor, shown: Tensor) -> Tensor:
-    """What enters the first block, of the prefix tokens and the shown patches alone: (batch, prefix + shown, width)."""
+    """Return what enters the first block if only some patches are shown: (batch, prefix + shown, width)."""
     tokens = embedded(model, images)
     prefix = model.num_prefix_tokens
     patches = tokens[:, prefix:].gather(1, shown.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
@@ -33,13 +33,15 @@ def visible_tokens(model: VisionTransformer, images: Tensor, shown: Tensor) -> T
 
 
 def aligned_block(depth: int) -> int:
-    """The 0-based block at three quarters of the depth, whose output is aligned: 8 of 12, 3 of 6."""
+    """Return the 0-based block at three quarters of the depth, whose output is aligned: 8 of 12, 3 of 6."""
     return max(1, depth * 3 // 4) - 1
 
 
 def pixel_loss(restored: Tensor, images: Tensor, patch: int, shown: Tensor) -> Tensor:
-    """Mean squared error of (batch, patches, 3 p^2) on the patches that were not shown; each patch of the target has
-    mean 0 and deviation 1 (He et al. 2022)."""
+    """Return the mean squared error of (batch, patches, 3 p^2) on the patches that were not shown.
+
+    Each patch of the target has mean 0 and deviation 1 (He et al. 2022).
+    """
     wanted = F.unfold(images, patch, stride=patch).transpose(1, 2)
     wanted = (wanted - wanted.mean(-1, keepdim=True)) / (wanted.var(-1, keepdim=True) + 1e-6).sqrt()
     masked = torch.ones_like(wanted[:, :, 0]).scatter_(1, shown, 0)
@@ -47,13 +49,16 @@ def pixel_loss(restored: Tensor, images: Tensor, patch: int, shown: Tensor) -> T
 
 
 def alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean absolute difference of L2-normalised tokens (batch, tokens, width)."""
+    """Return the mean absolute difference of L2-normalised tokens (batch, tokens, width)."""
     return F.l1_loss(F.normalize(student, dim=-1), F.normalize(teacher, dim=-1))
 
 
 class DMAE(Objective):
-    """A student from random weights. Loader and projection are thrown away; the decoder's size is He et al.'s in
-    proportion: 2/3 of the teacher's width and depth, 512 and 8 for ViT-B, and fixed positions."""
+    """A student from random weights, with a decoder and a projection that are thrown away after training.
+
+    The decoder's size is in proportion to that of He et al.: 2/3 of the teacher's width and depth, which is 512 and 8
+    for ViT-B. Its positions are fixed.
+    """
 
     terms = ("masked pixels", "aligned features")
 
@@ -75,15 +80,18 @@ class DMAE(Objective):
         nn.init.normal_(self.mask_token, std=0.02)
 
     def start_epoch(self, epoch: int, done: int) -> None:
-        """The masks of an epoch follow from (seed, epoch)."""
+        """Start the masks of an epoch, which follow from (seed, epoch), and pass over those of ``done`` batches."""
         assert self.recipe.student.seed is not None
-        # The salt: other numbers than those that the epoch's order is drawn from.
+        # The salt gives other numbers than those of the epoch's order.
         self.generator = epoch_generator(self.recipe.student.seed, epoch, salt=1 << 40)
         for _ in range(done):
             random_shown(self.recipe.optimisation.batch, self.student.patch_embed.num_patches, self.generator)
 
     def decode(self, latent: Tensor, order: Tensor) -> Tensor:
-        """(batch, prefix + shown, width), in the order shown -> all patches' pixels, (batch, patches, 3 p^2)."""
+        """Return the pixels of all patches from the latent tokens of the shown ones.
+
+        The shapes are (batch, prefix + shown, width), in the order shown -> (batch, patches, 3 p^2).
+        """
         prefix = self.student.num_prefix_tokens
         seen = self.embed(latent)
         hidden = self.mask_token.expand(len(seen), order.shape[1] - (seen.shape[1] - prefix), -1)
@@ -94,9 +102,9 @@ class DMAE(Objective):
         return self.to_pixels(self.norm(self.decoder(tokens)))[:, prefix:]
 
     def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Step:
-        """See Objective."""
+        """Return the loss and the embeddings of a micro-batch; see Objective."""
         patches = self.student.patch_embed.num_patches
-        drawn = random_shown(len(images) * self.group.size, patches, self.generator)  # for all that train it
+        drawn = random_shown(len(images) * self.group.size, patches, self.generator)  # for all processes
         order, shown = (self.group.part(masks).to(images.device) for masks in drawn)
         with torch.no_grad():
             wanted = visible_tokens(self.teacher, images, shown)

@@ -16,15 +16,18 @@ from wecolora.models.vit import build, embedded, pool_tokens
 from wecolora.models.weight_copy import layers
 from wecolora.training.objectives import Objective, Step
 
-BETA, GAMMA = 1.0, 0.1  # weights of the attention and hidden relations; the temperature of the logits is 1
+BETA, GAMMA = 1.0, 0.1  # the weights of the attention and hidden relations; the logits' temperature is 1
 
 
 def multiplexed(
     teacher: VisionTransformer, recipe: DistillRecipe, copied: list[int], repeats: int
 ) -> VisionTransformer:
-    """A student of len(copied) blocks, each applied ``repeats`` times in a row: application l r + i has the attention
-    and feed-forward layers of the teacher's block copied[l], and norms of its own, which start as those of the
-    teacher's block of its own position (of the copied block, where nothing repeats or the teacher is less deep)."""
+    """Return a student of len(copied) blocks, each applied ``repeats`` times in a row.
+
+    Application l r + i has the attention and feed-forward layers of the teacher's block copied[l]. Its norms are its
+    own. They start as those of the teacher's block at its own position, or as those of the copied block if nothing
+    repeats or the teacher is less deep.
+    """
     student = build(recipe.input.architecture.model_dump(), len(copied) * repeats, "transformed")
     source = teacher.state_dict()
     own = student.state_dict()
@@ -34,7 +37,7 @@ def multiplexed(
             _, number, rest = name.split(".", 2)
             own_norm = rest.startswith("norm") and repeats > 1 and int(number) < len(teacher.blocks)
             where = f"blocks.{number if own_norm else copied[int(number) // repeats]}.{rest}"
-        if where in source:  # all but the transforms, which start as the identity
+        if where in source:  # true for all but the transforms, which start as the identity
             own[name] = source[where]
     student.load_state_dict(own)
     for position, block in enumerate(student.blocks):
@@ -45,20 +48,20 @@ def multiplexed(
 
 
 def last_relations(model: VisionTransformer, images: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-    """The last block's (Q, K, V), heads side by side, and its output: (batch, tokens, width) each."""
+    """Return the last block's (Q, K, V), heads side by side, and its output: (batch, tokens, width) each."""
     hidden = model.blocks[:-1](embedded(model, images))
     last: Any = model.blocks[-1]
-    # Q, K and V are computed twice: cheap, and no hook has to tell one application of a shared layer from another.
+    # Q, K and V are computed twice. This is cheap, and no hook must tell the applications of a shared layer apart.
     return last.attn.qkv(last.norm1(hidden)).chunk(3, dim=-1), last(hidden)
 
 
 def soft_cross_entropy(student: Tensor, teacher: Tensor) -> Tensor:
-    """-sum softmax(teacher) log softmax(student) over the last dimension, the mean over the others."""
+    """Return -sum softmax(teacher) log softmax(student) over the last dimension, the mean over the others."""
     return -(teacher.softmax(-1) * student.log_softmax(-1)).sum(-1).mean()
 
 
 def attention_loss(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...]) -> Tensor:
-    """Mean over the nine pairs of {Q, K, V} of the soft cross-entropy of X_i X_j^T / sqrt(d), row by row."""
+    """Return the mean over the nine pairs of {Q, K, V} of the soft cross-entropy of X_i X_j^T / sqrt(d), row by row."""
     scale = student[0].shape[-1] ** -0.5
     pairs = itertools.product(range(3), repeat=2)
     return torch.stack(
@@ -72,16 +75,19 @@ def attention_loss(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...]) -> 
 
 
 def hidden_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference of the Gram matrices of L2-normalised tokens (batch, tokens, width)."""
+    """Return the mean squared difference of the Gram matrices of L2-normalised tokens (batch, tokens, width)."""
     own, wanted = (F.normalize(tokens, dim=-1) for tokens in (student, teacher))
     return F.mse_loss(own @ own.transpose(1, 2), wanted @ wanted.transpose(1, 2))
 
 
 class MiniViT(Objective):
-    """``minivit``: floor(L / r) blocks, each applied r times: the size of the other students, the teacher's compute.
-    ``minivit_depth``: each applied once: the depth of the other students; nothing is shared, so that only transforms
-    and losses are MiniViT's. Relations are those of the last blocks; labels have no weight. A teacher without a head
-    has no logits, and the soft term is left out."""
+    """A student whose blocks are each applied several times, with MiniViT's losses.
+
+    ``minivit`` has floor(L / r) blocks, each applied r times: the size of the other students, and the teacher's
+    compute. ``minivit_depth`` applies each block once: the depth of the other students. It shares nothing, so that only
+    its transforms and losses are MiniViT's. Relations are those of the last blocks. Labels have no weight. A teacher
+    without a head has no logits, and the soft term is left out.
+    """
 
     def __init__(self, teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | None = None) -> None:
         super().__init__(teacher, recipe)
@@ -96,7 +102,7 @@ class MiniViT(Objective):
             self.terms = ("soft logits", *self.terms)
 
     def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Step:
-        """See Objective."""
+        """Return the loss and the embeddings of a micro-batch; see Objective."""
         with torch.no_grad():
             wanted_relations, wanted = last_relations(self.teacher, images)
             wanted_pooled = pool_tokens(self.teacher, wanted)
@@ -108,7 +114,7 @@ class MiniViT(Objective):
         return Step(loss, pooled.detach(), wanted_pooled)
 
     def exported(self) -> VisionTransformer:
-        """The student with its shared layers written out, a plain stack of blocks."""
+        """Return the student with its shared layers written out, as a plain stack of blocks."""
         plain = build(self.recipe.input.architecture.model_dump(), len(self.student.blocks), "transformed")
         plain.load_state_dict(self.student.state_dict())
         return plain

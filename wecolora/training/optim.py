@@ -11,14 +11,20 @@ from torch import Tensor, nn
 
 
 def warmup_cosine(step: float, warmup: float, total: float) -> float:
-    """The factor on the learning rate: linear from 0 over ``warmup``, then half a cosine down to 0 at ``total``."""
+    """Return the factor on the learning rate: it rises from 0 over ``warmup``, and falls to 0 at ``total``.
+
+    The rise is linear, the fall is half a cosine.
+    """
     if step < warmup:
         return step / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1e-12)))
 
 
 def adamw(parameters: Iterable[nn.Parameter], weight_decay: float) -> torch.optim.AdamW:
-    """AdamW with betas (0.9, 0.95); weight decay spares vectors (biases, norms), not LoRA's A and B. lr starts at 0."""
+    """Return AdamW with betas (0.9, 0.95) and a learning rate that starts at 0.
+
+    Weight decay spares vectors (biases, norms), but not LoRA's A and B.
+    """
     trainable = [p for p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
@@ -30,8 +36,8 @@ def adamw(parameters: Iterable[nn.Parameter], weight_decay: float) -> torch.opti
 class LARS:
     """LARS as linear probing uses it: momentum on the scaled gradient, no trust ratio for vectors.
 
-    timm's Lars gives the same steps (a test compares them). Neither timm nor torch.optim.Optimizer is used: importing
-    the one, or constructing the other (which imports torch's compiler), would each double a probe job's start-up.
+    timm's Lars gives the same steps (a test compares them). Neither timm nor torch.optim.Optimizer is used here: the
+    import of timm would double the start-up of a probe job, and so would an Optimizer, which imports torch's compiler.
     """
 
     def __init__(
@@ -53,7 +59,7 @@ class LARS:
 
     @torch.no_grad()
     def step(self) -> None:
-        """One update of every parameter that has a gradient."""
+        """Update every parameter that has a gradient once."""
         (group,) = self.param_groups
         for parameter in group["params"]:
             if parameter.grad is None:
@@ -71,8 +77,11 @@ class LARS:
 
 
 def epoch_generator(seed: int, epoch: int, salt: int = 0) -> torch.Generator:
-    """What an epoch draws follows from (seed, epoch) alone, so that a resumed run repeats an uninterrupted one; another
-    salt draws other numbers."""
+    """Return the generator of an epoch's random numbers.
+
+    They follow from (seed, epoch) alone, so that a resumed run repeats an uninterrupted one. Another salt gives other
+    numbers.
+    """
     return torch.Generator().manual_seed(salt + seed * 1_000_003 + epoch)
 
 

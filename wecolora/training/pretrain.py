@@ -1,7 +1,7 @@
-"""Training the demo's teachers: supervised classification, and masked autoencoding, on the photos' training crops.
+"""Training of the demo's teachers: supervised classification, and masked autoencoding, on the photos' training crops.
 
-Neither is a contribution of the paper; its teachers are pre-trained models. These stand in for them where nothing can
-be downloaded.
+Neither is a contribution of the paper, whose teachers are pre-trained models. The demo's teachers stand in for them
+where nothing can be downloaded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wecolora.training.optim import adamw, set_lr, warmup_cosine
 
 
 class MaskedAutoencoder(nn.Module):
-    """Masked autoencoding after He et al. 2022: encode the visible patches, decode all, regress pixels.
+    """A masked autoencoder after He et al. 2022: it encodes the visible patches, decodes all, and regresses pixels.
 
     Two changes suit 16 patches and a probe that reads the class token, which He et al.'s loss hardly reaches: the
     decoder also restores the whole image from the class token alone, and pixels are not normalised by patch.
@@ -44,11 +44,14 @@ class MaskedAutoencoder(nn.Module):
         self.to_pixels = nn.Linear(decoder_width, 3 * self.patch**2)
 
     def decode(self, cls: Tensor, patches: Tensor) -> Tensor:
-        """(batch, 1, width) and (batch, patches, width) in the decoder's width -> pixels (batch, patches, 3 p^2)."""
+        """Return the pixels (batch, patches, 3 p^2) of tokens in the decoder's width.
+
+        The tokens are (batch, 1, width) for the class token and (batch, patches, width) for the patches.
+        """
         return self.to_pixels(self.norm(self.decoder(torch.cat([cls, patches], 1) + self.pos_embed)))[:, 1:]
 
     def forward(self, images: Tensor) -> Tensor:
-        """(batch, 3, H, W) normalised images -> the loss, a scalar."""
+        """Return the loss, a scalar, of (batch, 3, H, W) normalised images."""
         encoder = self.encoder
         assert encoder.cls_token is not None and encoder.pos_embed is not None
         tokens = encoder.patch_embed(images) + encoder.pos_embed[:, 1:]
@@ -69,7 +72,7 @@ class MaskedAutoencoder(nn.Module):
 
 
 class Classifier(nn.Module):
-    """The backbone, its pooled feature and a linear layer, with label smoothing."""
+    """A backbone and a linear layer on its pooled feature, trained with label smoothing."""
 
     def __init__(self, backbone: VisionTransformer, classes: int) -> None:
         super().__init__()
@@ -77,15 +80,17 @@ class Classifier(nn.Module):
         self.head = nn.Linear(backbone.num_features, classes)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """(batch, 3, H, W) normalised images and (batch,) labels -> the loss, a scalar."""
+        """Return the loss, a scalar, of (batch, 3, H, W) normalised images and (batch,) labels."""
         features = self.backbone.forward_head(self.backbone.forward_features(images), pre_logits=True)
         return F.cross_entropy(self.head(features), labels, label_smoothing=0.1)
 
 
 def augment(images: Tensor, kind: Literal["weak", "strong", "mixed"], generator: torch.Generator) -> Tensor:
-    """(batch, 3, H, W) in [0, 1] -> the same: a random resized crop (area 0.25 to 1) and flip for each image; with
-    ``strong`` also rotation, jitter, grey, inverted and channel-shuffled images, so that shape counts;
-    ``mixed``: half of the batch each."""
+    """Return images (batch, 3, H, W) in [0, 1], each after a random resized crop (area 0.25 to 1) and flip.
+
+    With ``strong``, there are also rotated, jittered, grey, inverted and channel-shuffled images, so that shape counts.
+    With ``mixed``, one half of the batch is weak and the other strong.
+    """
     if kind == "mixed":
         half = len(images) // 2
         return torch.cat([augment(images[:half], "weak", generator), augment(images[half:], "strong", generator)])
@@ -122,8 +127,10 @@ def augment(images: Tensor, kind: Literal["weak", "strong", "mixed"], generator:
 
 
 def pretrain(images: Tensor, labels: Tensor, recipe: PretrainRecipe, log: Callable[[str], None]) -> VisionTransformer:
-    """Train a backbone from scratch on images (n, H, W, 3) uint8 with labels (n,), which only ``supervised`` reads, and
-    whose head it keeps."""
+    """Train a backbone from scratch on images (n, H, W, 3) uint8 and return it in eval mode.
+
+    Only ``supervised`` reads the labels (n,); it keeps the head.
+    """
     training = recipe.training
     torch.manual_seed(training.seed)
     generator = torch.Generator().manual_seed(training.seed)

@@ -15,10 +15,10 @@ import torch
 from wecolora.config.recipes import CacheRecipe
 from wecolora.core.errors import BadInput
 from wecolora.data.loader import Loader
-from wecolora.evaluation.features import read_features, write_features
+from wecolora.evaluation.features import Extractor, read_features, write_features
 from wecolora.models.vit import pooled
 from wecolora.training.batches import OnlineBatches, prefetched
-from wecolora.training.cache import CacheReader, write_shard
+from wecolora.training.cache import CacheReader, Recording, write_shard
 
 
 def squares(item):
@@ -101,7 +101,9 @@ def recipe(tiny_architecture):
 def test_a_shard_has_the_same_bytes_for_any_number_of_workers(array_index, tiny_teacher, recipe, tmp_path):
     for workers in (0, 2):
         path = tmp_path / f"{workers}.h5"
-        write_shard(path, array_index, [7, 2, 5, 0, 3], tiny_teacher, "sha", recipe, batch=4, workers=workers)
+        write_shard(
+            path, array_index, [7, 2, 5, 0, 3], tiny_teacher, "sha", recipe, Recording(batch=4, workers=workers)
+        )
     assert (tmp_path / "0.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
     assert len(CacheReader([tmp_path / "2.h5"], recipe.of_all_shards(), "sha")) == 5
 
@@ -113,7 +115,7 @@ def test_features_are_the_same_for_any_number_of_workers(array_index, tiny_teach
     found = []
     for workers in (0, 2):
         path = tmp_path / f"{workers}.h5"
-        write_features(path, forward, array_index, 16, 32, "sha", workers=workers)
+        write_features(path, Extractor(forward, 16, 32, "sha"), array_index, workers=workers)
         found.append(read_features(path)[0])
     for split in ("train", "test"):
         assert all(torch.equal(*pair) for pair in zip(found[0][split], found[1][split], strict=True))
@@ -135,7 +137,9 @@ def test_a_broken_image_ends_a_shard_with_its_name(array_index, tiny_teacher, re
     (tmp_path / "broken.png").write_bytes(b"")
     array_index.paths[4] = "broken.png"
     with pytest.raises(BadInput, match=r"broken\.png \(data set coarse\): cannot be read as an image"):
-        write_shard(tmp_path / "a.h5", array_index, range(9), tiny_teacher, "sha", recipe, batch=2, workers=workers)
+        write_shard(
+            tmp_path / "a.h5", array_index, range(9), tiny_teacher, "sha", recipe, Recording(batch=2, workers=workers)
+        )
     assert not (tmp_path / "a.h5").exists()
 
 

@@ -16,7 +16,7 @@ from wecolora.core.errors import BadInput, Stopped
 from wecolora.data.images import Index, write_index
 from wecolora.data.loader import Loader
 from wecolora.evaluation import features
-from wecolora.evaluation.features import extract, read_features, write_features
+from wecolora.evaluation.features import Extractor, extract, read_features, write_features
 from wecolora.models import vit
 from workflow_scripts import features as job
 
@@ -51,8 +51,12 @@ def forward(tiny_teacher):
     return lambda pixels: vit.pooled(tiny_teacher, vit.normalise(pixels, MEAN, STD))
 
 
+def model(forward):
+    return Extractor(forward, size=16, width=32, weights_sha256="digest")
+
+
 def test_each_image_has_the_row_that_timm_computes_for_it(index, forward, images, tiny_teacher, tmp_path):
-    write_features(tmp_path / "f.h5", forward, index, 16, 32, "digest")
+    write_features(tmp_path / "f.h5", model(forward), index)
     data, classes, sha256 = read_features(tmp_path / "f.h5")
     assert classes == ["ant", "bee", "cat"] and sha256 == "digest"
     for split, numbers in {"train": [0, 2, 4, 6, 8], "test": [1, 3, 5, 7]}.items():
@@ -67,8 +71,8 @@ def test_each_image_has_the_row_that_timm_computes_for_it(index, forward, images
 
 
 def test_the_size_of_a_batch_changes_no_row(index, forward):
-    decoder = Loader(partial(index.crop, size=16))
-    rows = [np.concatenate(list(extract(forward, decoder, list(range(9)), batch))) for batch in (1, 4, 9, 100)]
+    loader = Loader(partial(index.crop, size=16))
+    rows = [np.concatenate(list(extract(forward, loader, list(range(9)), batch))) for batch in (1, 4, 9, 100)]
     assert all(part.shape == (9, 32) for part in rows)
     for part in rows[1:]:
         np.testing.assert_allclose(part, rows[0], rtol=1e-4, atol=1e-5)
@@ -95,7 +99,7 @@ def many(index):
 def test_an_extraction_that_is_told_to_stop_goes_on_where_it_was(many, forward, tmp_path, monkeypatch, batches, every):
     """After any of its six batches; with and without what was saved on the way."""
     monkeypatch.setattr(features, "SAVED_ROWS", every)
-    write_features(tmp_path / "whole.h5", forward, many, 16, 32, "digest")
+    write_features(tmp_path / "whole.h5", model(forward), many)
     resume, seen = RowsCheckpoint(tmp_path / "resume", "set"), []
 
     def counting(pixels):
@@ -106,9 +110,9 @@ def test_an_extraction_that_is_told_to_stop_goes_on_where_it_was(many, forward, 
     where = ["256 of 800 train", "512 of 800 train", "768 of 800 train", "800 of 800 train", "256 of 300 test"]
     where.append("300 of 300 test")
     with pytest.raises(Stopped, match=f"^{where[batches - 1]} images of set$"):
-        write_features(tmp_path / "f.h5", counting, many, 16, 32, "digest", resume=resume, stopping=lambda: next(told))
+        write_features(tmp_path / "f.h5", model(counting), many, resume=resume, stopping=lambda: next(told))
     assert not (tmp_path / "f.h5").exists() and not list(tmp_path.glob(".*part"))
-    write_features(tmp_path / "f.h5", counting, many, 16, 32, "digest", resume=resume)
+    write_features(tmp_path / "f.h5", model(counting), many, resume=resume)
     assert seen == [256, 256, 256, 32, 256, 44]  # each batch once, in the same composition
     assert (tmp_path / "f.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
     resume.remove()
@@ -117,13 +121,13 @@ def test_an_extraction_that_is_told_to_stop_goes_on_where_it_was(many, forward, 
 
 def test_an_extraction_that_is_stopped_again_and_again_comes_to_its_end(many, forward, tmp_path):
     """After each batch: also where one split is saved to its end and the other goes on."""
-    write_features(tmp_path / "whole.h5", forward, many, 16, 32, "digest")
+    write_features(tmp_path / "whole.h5", model(forward), many)
     resume, stops = RowsCheckpoint(tmp_path, "set"), 0
     while not (tmp_path / "f.h5").exists():
         told = iter([True])  # and whoever asks again fails
         with contextlib.suppress(Stopped):
             write_features(
-                tmp_path / "f.h5", forward, many, 16, 32, "digest", resume=resume, stopping=lambda told=told: next(told)
+                tmp_path / "f.h5", model(forward), many, resume=resume, stopping=lambda told=told: next(told)
             )
             break
         stops += 1
@@ -142,9 +146,9 @@ def test_a_killed_extraction_loses_no_more_than_what_was_not_yet_saved(many, for
         return forward(pixels)
 
     with pytest.raises(KeyboardInterrupt):
-        write_features(tmp_path / "f.h5", dying, many, 16, 32, "digest", resume=resume)
+        write_features(tmp_path / "f.h5", model(dying), many, resume=resume)
     write_features(
-        tmp_path / "f.h5", lambda pixels: seen.append(-len(pixels)) or forward(pixels), many, 16, 32, "d", resume=resume
+        tmp_path / "f.h5", model(lambda pixels: seen.append(-len(pixels)) or forward(pixels)), many, resume=resume
     )
     assert seen == [256, 256, 256, -256, -32, -256, -44]  # the third again
 
@@ -165,14 +169,14 @@ def test_more_images_than_one_batch_are_all_stored_in_order(index, tmp_path):
     def numbered(pixels):
         return torch.tensor([[float(next(seen))] * 32 for _ in pixels])
 
-    write_features(tmp_path / "f.h5", numbered, many, 16, 32, "digest")
+    write_features(tmp_path / "f.h5", model(numbered), many)
     data, _, _ = read_features(tmp_path / "f.h5")
     assert [data[split][0][:, 0].tolist() for split in ("train", "test")] == [[*range(590)], [*range(590, 600)]]
 
 
 def test_several_labels_an_image_become_a_matrix(index, forward, tmp_path):
     tags = dataclasses.replace(index, multilabel=True, labels=[[0, 2], [], *[[1]] * 7])
-    write_features(tmp_path / "f.h5", forward, tags, 16, 32, "digest")
+    write_features(tmp_path / "f.h5", model(forward), tags)
     data, _, _ = read_features(tmp_path / "f.h5")
     assert data["train"][1].is_floating_point() and data["train"][1][0].tolist() == [1, 0, 1]
     assert data["test"][1][0].tolist() == [0, 0, 0]
@@ -180,13 +184,13 @@ def test_several_labels_an_image_become_a_matrix(index, forward, tmp_path):
 
 def test_a_set_without_labels_cannot_be_probed(index, forward, tmp_path):
     with pytest.raises(BadInput, match="data set set: has no labels to probe"):
-        write_features(tmp_path / "f.h5", forward, dataclasses.replace(index, classes=[]), 16, 32, "digest")
+        write_features(tmp_path / "f.h5", model(forward), dataclasses.replace(index, classes=[]))
     assert not (tmp_path / "f.h5").exists()
 
 
 def test_a_set_without_test_images_is_refused(index, forward, tmp_path):
     with pytest.raises(BadInput, match="data set set: has no test images"):
-        write_features(tmp_path / "f.h5", forward, dataclasses.replace(index, split=["train"] * 9), 16, 32, "digest")
+        write_features(tmp_path / "f.h5", model(forward), dataclasses.replace(index, split=["train"] * 9))
     assert [path.name for path in tmp_path.iterdir()] == ["images.npy"]
 
 
@@ -197,13 +201,13 @@ def test_a_feature_that_is_no_number_is_refused_and_leaves_no_file(index, tmp_pa
         return out
 
     with pytest.raises(BadInput, match="a feature is no number"):
-        write_features(tmp_path / "f.h5", broken, index, 16, 32, "digest")
+        write_features(tmp_path / "f.h5", model(broken), index)
     assert [path.name for path in tmp_path.iterdir()] == ["images.npy"]
 
 
 def test_a_truncated_missing_or_other_file_is_refused_by_name(index, forward, tmp_path):
     path = tmp_path / "f.h5"
-    write_features(path, forward, index, 16, 32, "digest")
+    write_features(path, model(forward), index)
     whole = path.read_bytes()
     for content in (b"", b"no HDF5", whole[: len(whole) // 2], whole[:-1]):
         path.write_bytes(content)

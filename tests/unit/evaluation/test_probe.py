@@ -262,7 +262,7 @@ def test_classes_without_an_auc_are_told(tmp_path, caplog, monkeypatch):
             about=[],
             features=[tmp_path / "tags.h5"],
             scores=[tmp_path / "tags.json"],
-            circumstances=tmp_path / "circumstances.json",
+            provenance=tmp_path / "circumstances.json",
             recipe=recipe,
             run=RunSpec.parse("one", "teacher"),
             threads=1,

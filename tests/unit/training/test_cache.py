@@ -15,7 +15,7 @@ from wecolora.config.recipes import CacheRecipe
 from wecolora.core.errors import BadInput
 from wecolora.data.views import apply_view, draw_view
 from wecolora.training import cache
-from wecolora.training.cache import CacheReader, view_pixels, write_shard
+from wecolora.training.cache import CacheReader, Recording, view_pixels, write_shard
 
 SHA = "a" * 64
 POSITIONS = [7, 2, 5, 0, 3]  # in subset order, which is not the index's
@@ -40,7 +40,7 @@ def recipe(tiny_architecture):
 @pytest.fixture
 def shard(array_index, tiny_teacher, recipe, tmp_path):
     path = tmp_path / "cache" / "000.h5"
-    write_shard(path, array_index, POSITIONS, tiny_teacher, SHA, recipe, batch=3)
+    write_shard(path, array_index, POSITIONS, tiny_teacher, SHA, recipe, Recording(batch=3))
     return path
 
 
@@ -114,7 +114,7 @@ def test_the_file_says_what_made_it(shard, recipe):
 @pytest.mark.parametrize("batch", [1, 4, 256])
 def test_the_batch_does_not_matter(array_index, tiny_teacher, recipe, shard, tmp_path, batch):
     path = tmp_path / "other.h5"
-    write_shard(path, array_index, POSITIONS, tiny_teacher, SHA, recipe, batch=batch)
+    write_shard(path, array_index, POSITIONS, tiny_teacher, SHA, recipe, Recording(batch=batch))
     found, wanted = (read_all(CacheReader([p], recipe.of_all_shards(), SHA)) for p in (path, shard))
     for (crops, tokens), (wanted_crops, wanted_tokens) in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(crops, wanted_crops)
@@ -132,7 +132,9 @@ def test_an_images_views_do_not_depend_on_the_shard_that_holds_it(array_index, t
 
 def test_progress_is_told(array_index, tiny_teacher, recipe, tmp_path):
     told = []
-    write_shard(tmp_path / "a.h5", array_index, POSITIONS, tiny_teacher, SHA, recipe, batch=4, progress=told.append)
+    write_shard(
+        tmp_path / "a.h5", array_index, POSITIONS, tiny_teacher, SHA, recipe, Recording(batch=4, progress=told.append)
+    )
     assert told == [2, 4, 5]
 
 
@@ -385,7 +387,9 @@ class Failing(nn.Module):
 def test_a_write_that_fails_midway_leaves_nothing(array_index, tiny_teacher, recipe, tmp_path, error, raised):
     tiny_teacher.blocks = Failing(tiny_teacher.blocks, error)
     with pytest.raises(raised) as caught:
-        write_shard(tmp_path / "cache" / "000.h5", array_index, POSITIONS, tiny_teacher, SHA, recipe, batch=4)
+        write_shard(
+            tmp_path / "cache" / "000.h5", array_index, POSITIONS, tiny_teacher, SHA, recipe, Recording(batch=4)
+        )
     assert tiny_teacher.blocks.calls == 2
     assert list((tmp_path / "cache").iterdir()) == []
     if raised is BadInput:
@@ -396,7 +400,7 @@ def test_a_write_that_fails_leaves_the_file_that_was_there(array_index, tiny_tea
     before = shard.read_bytes()
     tiny_teacher.blocks = Failing(tiny_teacher.blocks, RuntimeError())
     with pytest.raises(RuntimeError):
-        write_shard(shard, array_index, POSITIONS, tiny_teacher, SHA, recipe, batch=4)
+        write_shard(shard, array_index, POSITIONS, tiny_teacher, SHA, recipe, Recording(batch=4))
     assert shard.read_bytes() == before and [path.name for path in shard.parent.iterdir()] == ["000.h5"]
 
 
