@@ -1,19 +1,17 @@
 """How far a campaign is: per artifact its runs that are done, running, failed or waiting, and what is left in hours.
 
-Read from files and logs alone, so that it works beside a running campaign, on any node, and after a scheduler has
-forgotten its jobs. A job runs if its log was begun and its files are not there; one that was killed outright looks the
-same, and is told by how long its log has been silent.
+Read from files alone, those that jobs leave and the state that they keep beside their logs, so that it works beside a
+running campaign, on any node, and after a scheduler has forgotten its jobs. A job that was killed outright looks as if
+it ran, and is told by how long it has been silent. One that has a log and no state is one of a version that wrote none,
+or of a disk that was full.
 """
 
 from __future__ import annotations
 
-import re
+import os
 import time
 from collections import defaultdict
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 from statistics import mean
 from typing import Literal
 
@@ -24,20 +22,22 @@ from rich.table import Table
 from wecolora.campaign.jobs import Job, jobs, there
 from wecolora.campaign.selection import Campaign
 from wecolora.config.runs import RunSpec
-from wecolora.core.job import FINISHED, STAMP, duration
+from wecolora.core.job import duration
+from wecolora.core.state import read_state
 
 State = Literal["done", "running", "failed", "waiting"]
-SILENT = 30 * 60  # seconds without a line in a log that a reader should know of
+SILENT = 30 * 60  # seconds without a word from a job that a reader should know of
+NO_STATE = "its log has no state beside it, so that nobody knows whether it runs"
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A job's state; the last words of its log without the time; seconds since, or seconds that it took."""
+    """A job's state; the last words of its log; seconds since, or seconds that it took, None where nobody knows."""
 
     job: Job
     state: State
     words: str = ""
-    seconds: float = 0
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,17 @@ class Status:
 
     def seconds_left(self) -> tuple[float, int]:
         """(seconds of the jobs that are not done, one after another, at the mean of their rule's; how many of them are
-        left out, since none of their rule is done yet)."""
+        left out, since of their rule nobody knows yet how long one takes)."""
         taken: dict[str, list[float]] = defaultdict(list)
         for seen in self.of("done"):
-            taken[seen.job.rule].append(seen.seconds)
+            if seen.seconds is not None:
+                taken[seen.job.rule].append(seen.seconds)
         left = [seen.job.rule for seen in self.seen if seen.state != "done"]
         return sum(mean(taken[rule]) for rule in left if taken[rule]), sum(not taken[rule] for rule in left)
 
 
 def look(campaign: Campaign) -> Status:
-    """At the files and logs of the chosen artifacts' jobs."""
+    """At the files and states of the chosen artifacts' jobs."""
     seen = [_look_at(job) for job in jobs(campaign)]
     of_run: dict[RunSpec, list[Seen]] = defaultdict(list)
     for one in seen:
@@ -96,32 +97,24 @@ def _of_run(seen: list[Seen]) -> State:
 
 
 def _look_at(job: Job) -> Seen:
-    lines = _lines(job.log)
+    told = read_state(job.log)
     if job.done:
-        return Seen(job, "done", seconds=lines[-1][0] - lines[0][0] if lines else 0)
-    if not lines:
+        return Seen(job, "done", seconds=told.seconds if told else None)
+    if told is None:
+        return _without_state(job)
+    if told.state == "done":  # its files were deleted, say with a job that shared its submission and failed
         return Seen(job, "waiting")
-    error = next((words for _, words in lines if words.startswith("ERROR: ")), None)
-    if error:
-        return Seen(job, "failed", error.removeprefix("ERROR: "))
-    if lines[-1][1] == FINISHED:  # its files were deleted, say with a job that shared its submission and failed
-        return Seen(job, "waiting")
-    return Seen(job, "running", lines[-1][1], time.time() - lines[-1][0])
+    if told.state == "running":
+        return Seen(job, "running", told.words, time.time() - told.told.timestamp())
+    return Seen(job, "failed", told.error or "interrupted")
 
 
-def _lines(log: str) -> list[tuple[float, str]]:
-    """(seconds since 1970, words) of a log's lines that have a time; without the recipe's words."""
+def _without_state(job: Job) -> Seen:
     try:
-        text = Path(log).read_text(encoding="utf-8", errors="replace")
+        log = os.stat(job.log)
     except OSError:
-        return []
-    found = []
-    for line in text.splitlines():
-        if match := re.match(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (.*)", line):
-            words = "" if match[2].startswith("recipe: ") else match[2]
-            with suppress(ValueError, OverflowError):  # no date, on a disk that was full or a clock that was wrong
-                found.append((datetime.strptime(match[1], STAMP).timestamp(), words))
-    return found
+        return Seen(job, "waiting")
+    return Seen(job, "running", NO_STATE, time.time() - log.st_mtime) if log.st_size else Seen(job, "waiting")
 
 
 def show(status: Status, name: str, console: Console) -> None:
@@ -136,8 +129,8 @@ def show(status: Status, name: str, console: Console) -> None:
     for seen in status.of("failed"):
         console.print(f"failed: {seen.job.log}: {seen.words}", soft_wrap=True)
     for seen in status.of("running"):
-        age = duration(seen.seconds)
-        when = f"silent for {age}: killed?" if seen.seconds > SILENT else f"{age} ago"
+        age = seen.seconds or 0
+        when = f"silent for {duration(age)}: killed?" if age > SILENT else f"{duration(age)} ago"
         console.print(f"running: {seen.job.log}: {seen.words}, {when}", soft_wrap=True)
     seconds, unknown = status.seconds_left()
     done = len(status.of("done"))

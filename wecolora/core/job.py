@@ -1,4 +1,4 @@
-"""What every job does first, its log; how SIGTERM ends it; and what it records of itself."""
+"""What every job does first, its log and its state; how SIGTERM ends it; and what it records of itself."""
 
 from __future__ import annotations
 
@@ -21,39 +21,45 @@ import xxhash
 
 from wecolora.core.errors import BadInput, Stopped
 from wecolora.core.files import unwritable, write_text
+from wecolora.core.state import End, StateHandler, state_file
 
 log = logging.getLogger("wecolora")
-STAMP = "%Y-%m-%d %H:%M:%S"  # of a log's lines
-FINISHED = "finished"  # the last of them
 SHARED_MEMORY = "/dev/shm"
 
 
 @contextmanager
 def running(path: str | None, recipe: str = "") -> Iterator[None]:
-    """Send log lines and tracebacks to the job's log file and to stderr; bad input ends the job with one line there,
-    and so does SIGTERM, which a scheduler sends before it kills. Of torchrun's processes only the first tells of more
-    than errors."""
+    """Send log lines and tracebacks to the job's log file and to stderr, and keep the state file beside the log; bad
+    input ends the job with one line there, and so does SIGTERM, which a scheduler sends before it kills. Of torchrun's
+    processes only the first tells of more than errors, and of the state."""
     first = not by_torchrun() or os.environ["RANK"] == "0"
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    shown: logging.Handler = logging.StreamHandler(sys.stderr)
+    lines = shown
     if path:
         try:
             if not by_torchrun():  # else it was emptied before its processes started
                 empty_log(path)
-            handlers.append(_LogFile(path, mode="a", encoding="utf-8"))
+            lines = _LogFile(path, mode="a", encoding="utf-8")
         except OSError as error:
             print(f"ERROR: {unwritable(path, error)}", file=sys.stderr)
             sys.exit(1)
-    for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", STAMP))
-    handlers[0].setLevel(logging.INFO)  # what is told of each epoch of a probe is for the log alone
-    log.handlers, log.propagate = handlers, False
+    for handler in (shown, lines):
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    shown.setLevel(logging.INFO)  # what is told of each epoch of a probe is for the log alone
+    state = StateHandler(path) if path and first else None
+    log.handlers = [handler for handler in dict.fromkeys((shown, lines, state)) if handler]
+    log.propagate = False
     log.setLevel(logging.DEBUG if first else logging.ERROR)
     if recipe and first:
-        handlers[-1].emit(log.makeRecord("wecolora", logging.INFO, "", 0, f"recipe: {recipe}", (), None))
+        lines.emit(log.makeRecord("wecolora", logging.INFO, "", 0, f"recipe: {recipe}", (), None))
+    ended: End = "stopped"
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         yield
+        ended = "done"
+        log.debug("finished")
     except BadInput as error:
+        ended = "failed"
         log.error("ERROR: %s", error)
         sys.exit(1)
     except Stopped as error:
@@ -61,20 +67,23 @@ def running(path: str | None, recipe: str = "") -> Iterator[None]:
             log.error("ERROR: stopped by SIGTERM, and saved: %s", error)
         sys.exit(128 + signal.SIGTERM)
     except Exception:
+        ended = "failed"
         log.exception("ERROR: unexpected")
         sys.exit(1)
-    else:
-        log.debug(FINISHED)
     finally:
         signal.signal(signal.SIGTERM, before)
-        for handler in handlers:
-            handler.close()
+        if state:
+            state.end(ended)
+        for each in log.handlers:
+            each.close()
 
 
 def empty_log(path: str) -> None:
-    """A log that says nothing yet, whatever an earlier attempt wrote."""
+    """Leave a log that says nothing yet, and no state, whatever an earlier attempt wrote."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_bytes(b"")
+    with suppress(OSError):
+        state_file(path).unlink()
 
 
 class _LogFile(logging.FileHandler):
