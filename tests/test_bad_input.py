@@ -43,7 +43,6 @@ import wecolora.data.images
 from tests import layouts
 from wecolora import cli
 from wecolora.campaign.selection import Campaign
-from wecolora.config.runs import RunSpec
 from wecolora.core import job
 from wecolora.core.checkpoint import Checkpoint
 from wecolora.core.errors import BadInput
@@ -215,7 +214,7 @@ def job_of(config: dict[str, Any], name: str) -> Job:
         )
     if rule == "probe":
         inputs = {"about": c.about(w), "features": [f"{run}/features/pictures.h5"], "threads": 1}
-        inputs |= {"recipe": c.probe_recipe(w, ["pictures"]), "run": RunSpec.parse(w.teacher, w.run)}
+        inputs |= {"recipe": c.probe_recipe(w, ["pictures"]), "teacher": w.teacher, "run": w.run}
         outputs = {"scores": [f"{run}/scores/pictures.json"], "circumstances": f"{run}/scores/circumstances.json"}
         return Job(probe.main, inputs, outputs)
     if rule == "collect":

@@ -204,16 +204,16 @@ class Config(Strict):
     def _unfit(self, name: str, teacher: str) -> str | None:
         """Why a method cannot learn from a teacher, or from the corpus."""
         method, shape = METHODS[name], self.teachers[teacher].architecture
-        if method.objective.startswith("deit") and (shape.global_pool != "token" or not shape.class_token):
+        if "class_token" in method.needs and (shape.global_pool != "token" or not shape.class_token):
             return f"needs a class token, and {teacher} pools patches"
         if method.start == "random" and shape.global_pool == "map":
             return f"starts at random and never trains the pooling of {teacher}; give that `global_pool: avg`"
-        if method.objective.startswith("minivit") and shape.scale_attn_norm:
+        if "plain_attention" in method.needs and shape.scale_attn_norm:
             return f"shares plain attention, and that of {teacher} has a norm (scale_attn_norm)"
+        if "head" in method.needs and head_classes(self.teachers[teacher]) == 0:
+            return f"learns from the teacher's logits, and {teacher} has no head; take deit, or weights with a head"
         if not method.reads_labels:
             return None
-        if head_classes(self.teachers[teacher]) == 0:
-            return f"learns from the teacher's logits, and {teacher} has no head; take deit, or weights with a head"
         corpus = self.datasets[self.corpus.dataset]
         if corpus.source == "table" and corpus.labels is None:
             return f"learns from labels, and the corpus, {self.corpus.dataset}, has none (labels: null)"

@@ -32,16 +32,16 @@ def soft_loss(student: Tensor, teacher: Tensor, temperature: float = TEMPERATURE
 
 
 class DeiT(Objective):
-    """The three forms. ``deit``: without labels, what a probe reads of the student regresses what it would read of the
-    teacher (L1), which needs no head. ``deit_hard`` and ``deit_soft``: the class token learns the corpus's labels, the
-    distillation token the teacher's logits. The probe reads the mean of both tokens, as timm's model does."""
+    """The three forms. Without a name, and without labels: what a probe reads of the student regresses what it would
+    read of the teacher (L1), which needs no head. ``hard`` and ``soft``: the class token learns the corpus's labels,
+    the distillation token the teacher's logits. The probe reads the mean of both tokens, as timm's model does."""
 
     def __init__(self, teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | None = None) -> None:
         super().__init__(teacher, recipe)
-        self.form = METHODS[recipe.method].objective
+        self.form = METHODS[recipe.method].form
         depth = len(layers(len(teacher.blocks), recipe.r, recipe.layers))
         self.student = build(recipe.architecture.model_dump(), depth, "distilled")
-        if self.form == "deit":
+        if not self.form:
             self.terms = ("L1 of the mean of both tokens",)
             return
         if not isinstance(teacher.head, nn.Linear):
@@ -53,7 +53,7 @@ class DeiT(Objective):
         width = self.student.embed_dim
         self.head = nn.Linear(width, int(labels.max()) + 1)
         self.head_dist = nn.Linear(width, teacher.head.out_features)
-        self.terms = ("cross-entropy with the labels", f"{self.form.removeprefix('deit_')} logits of the teacher")
+        self.terms = ("cross-entropy with the labels", f"{self.form} logits of the teacher")
 
     def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Step:
         """See Objective."""
@@ -62,10 +62,10 @@ class DeiT(Objective):
         with torch.no_grad():
             wanted = pool_tokens(self.teacher, tokens)
         pooled = (cls + dist) / 2
-        if self.form == "deit":
+        if not self.form:
             return Step(F.l1_loss(pooled, wanted), pooled.detach(), wanted, mean_deviation(wanted, self.group.all_mean))
         assert labels is not None
-        share, distance = (HARD_SHARE, hard_loss) if self.form == "deit_hard" else (SOFT_SHARE, soft_loss)
+        share, distance = (HARD_SHARE, hard_loss) if self.form == "hard" else (SOFT_SHARE, soft_loss)
         base = F.cross_entropy(self.head(cls), labels)
         loss = (1 - share) * base + share * distance(self.head_dist(dist), self.teacher.head(wanted))
         return Step(loss, pooled.detach(), wanted)

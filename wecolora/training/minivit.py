@@ -78,15 +78,15 @@ def hidden_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class MiniViT(Objective):
-    """``minivit``: floor(L / r) blocks, each applied r times: the size of the other students, the teacher's compute.
-    ``minivit_depth``: each applied once: the depth of the other students; nothing is shared, so that only transforms
-    and losses are MiniViT's. Relations are those of the last blocks; labels have no weight. A teacher without a head
-    has no logits, and the soft term is left out."""
+    """floor(L / r) blocks, each applied r times: the size of the other students, the teacher's compute. The form
+    ``once``: each applied once: the depth of the other students; nothing is shared, so that only transforms and losses
+    are MiniViT's. Relations are those of the last blocks; labels have no weight. A teacher without a head has no
+    logits, and the soft term is left out."""
 
     def __init__(self, teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | None = None) -> None:
         super().__init__(teacher, recipe)
         copied = layers(len(teacher.blocks), recipe.r, recipe.layers)
-        repeats = recipe.r if METHODS[recipe.method].objective == "minivit" else 1
+        repeats = 1 if METHODS[recipe.method].form == "once" else recipe.r
         self.student = multiplexed(teacher, recipe, copied, repeats)
         self.head: nn.Linear | None = None
         self.terms = ("attention relations", "hidden relations")
