@@ -17,6 +17,7 @@ from typing import Any
 from wecolora.campaign.revisions import REVISIONS
 from wecolora.config.campaign import Config, parse
 from wecolora.config.methods import METHODS
+from wecolora.config.own_methods import carried
 from wecolora.config.recipes import (
     ArtifactRecipe,
     CacheRecipe,
@@ -391,6 +392,7 @@ class Campaign:
             layers=settings.layers,
             loss_point=point if METHODS[run.method].compares_tokens else None,
             online=self._online(run),
+            own_methods=carried(self.config.methods, [run.method], code=True, printed=False),
             revision=REVISIONS["distill"],
         ).canonical()
 
@@ -444,6 +446,7 @@ class Campaign:
             exact_datasets=[name for name, entry in datasets.items() if entry.paper],
             paper_table=artifact.paper_table,
             images=artifact.images or 0,
+            own_methods=carried(self.config.methods, artifact.runs.method, code=False, printed=True),
             revision=REVISIONS[artifact.kind],
         )
 
@@ -504,7 +507,12 @@ class Campaign:
             for name, artifact in self.config.chosen().items()
             if artifact.kind != "students"
         }
-        return ReportRecipe(title=self.config.title, artifacts=artifacts, revision=REVISIONS["report"]).canonical()
+        return ReportRecipe(
+            title=self.config.title,
+            artifacts=artifacts,
+            own_methods=carried(self.config.methods, self.config.methods, code=False, printed=True),
+            revision=REVISIONS["report"],
+        ).canonical()
 
     def computation_recipe(self, w: Any) -> str:
         """Of a computation study: shapes alone."""
@@ -520,6 +528,7 @@ class Campaign:
             students=list(dict.fromkeys(shapes)),
             batch=self.config.distill.batch,
             views=self.config.corpus.views,
+            own_methods=carried(self.config.methods, artifact.runs.method, code=True, printed=True),
             revision=REVISIONS["computation"],
         ).canonical()
 

@@ -46,6 +46,7 @@ class Method:
     authors_loss_point: LossPoint = "after_norm"
     adapter: Adapter = "lora"
     venue: str = "-"
+    colour: str = "#000000"  # of its lines in figures
     # The paper reports one DeiT and one MiniViT and does not say which form it ran: the name of the entry whose row of
     # the paper's this one shares.
     variant_of: str | None = None
@@ -87,39 +88,68 @@ DEIT_NEEDS: frozenset[Need] = frozenset({"tokens", "class_token"})
 LOGITS: frozenset[Need] = frozenset({"labels", "head"})
 MINIVIT_NEEDS: frozenset[Need] = frozenset({"teacher", "plain_attention"})
 
+# Colours are Okabe and Ito's, told apart by the colour-blind, for the method and its ablations; more than eight cannot
+# all be told apart by everyone: a hue a family, for the methods of others.
 METHODS: dict[str, Method] = {
     "teacher": Method("Teacher", "copy", "nothing"),  # probed as it is: the upper bound of Table 2
-    "scratch_kd": Method("Scratch KD", "random", "all"),
+    "scratch_kd": Method("Scratch KD", "random", "all", colour="#CC79A7"),
     # The reference of depth pruning: what copying every r-th block adds to copying the first ones.
-    "top_kd": Method("Top pruning + KD", "first", "all"),
-    "dmae": Method("DMAE", "random", "all", DMAE, needs=frozenset({"teacher"}), venue="CVPR 2023"),
-    "deit": Method("DeiT, no labels", "random", "all", DEIT, needs=DEIT_NEEDS, venue="ICML 2021"),
+    "top_kd": Method("Top pruning + KD", "first", "all", colour="#E69F00"),
+    "dmae": Method("DMAE", "random", "all", DMAE, needs=frozenset({"teacher"}), venue="CVPR 2023", colour="#882255"),
+    "deit": Method("DeiT, no labels", "random", "all", DEIT, needs=DEIT_NEEDS, venue="ICML 2021", colour="#332288"),
     "deit_hard": Method(
-        "DeiT, hard", "random", "all", DEIT, "hard", DEIT_NEEDS | LOGITS, venue="ICML 2021", variant_of="deit"
+        "DeiT, hard",
+        "random",
+        "all",
+        DEIT,
+        form="hard",
+        needs=DEIT_NEEDS | LOGITS,
+        venue="ICML 2021",
+        colour="#7E5BC8",
+        variant_of="deit",
     ),
     "deit_soft": Method(
-        "DeiT, soft", "random", "all", DEIT, "soft", DEIT_NEEDS | LOGITS, venue="ICML 2021", variant_of="deit"
+        "DeiT, soft",
+        "random",
+        "all",
+        DEIT,
+        form="soft",
+        needs=DEIT_NEEDS | LOGITS,
+        venue="ICML 2021",
+        colour="#B9A9E0",
+        variant_of="deit",
     ),
     # The paper's r = 2 may mean the size of the other students, or their depth.
-    "minivit": Method("MiniViT, r applications", "copy", "all", MINIVIT, needs=MINIVIT_NEEDS, venue="CVPR 2022"),
+    "minivit": Method(
+        "MiniViT, r applications",
+        "copy",
+        "all",
+        MINIVIT,
+        needs=MINIVIT_NEEDS,
+        venue="CVPR 2022",
+        colour="#6B4423",
+    ),
     "minivit_depth": Method(
         "MiniViT, one application",
         "copy",
         "all",
         MINIVIT,
-        "once",
-        MINIVIT_NEEDS,
+        form="once",
+        needs=MINIVIT_NEEDS,
         venue="CVPR 2022",
+        colour="#999933",
         variant_of="minivit",
     ),
-    "weco_kd": Method("WeCo+KD", "copy", "all"),
-    "weco_lora_qv": Method("WeCo+LoRA (Q, V)", "copy", "qv", authors_loss_point="before_norm"),
+    "weco_kd": Method("WeCo+KD", "copy", "all", colour="#D55E00"),
+    "weco_lora_qv": Method("WeCo+LoRA (Q, V)", "copy", "qv", authors_loss_point="before_norm", colour="#009E73"),
     # A method of the paper's later versions; the magnitudes train too.
-    "weco_dora": Method("WeCo+DoRA", "copy", "enhanced", adapter="dora"),
-    "wecolora": Method("WeCoLoRA", "copy", "enhanced", authors_loss_point="before_norm"),
+    "weco_dora": Method("WeCo+DoRA", "copy", "enhanced", adapter="dora", colour="#56B4E9"),
+    "wecolora": Method("WeCoLoRA", "copy", "enhanced", authors_loss_point="before_norm", colour="#0072B2"),
     # Options of the authors' code: half of equation 5 and half the divergence of the channels; equation 5 after every
     # block.
-    "wecolora_kl": Method("WeCoLoRA, L1 + KL", "copy", "enhanced", form="l1_kl", authors_loss_point="before_norm"),
+    "wecolora_kl": Method(
+        "WeCoLoRA, L1 + KL", "copy", "enhanced", form="l1_kl", authors_loss_point="before_norm", colour="#F0E442"
+    ),
     "wecolora_blocks": Method(
         "WeCoLoRA, every block",
         "copy",
@@ -127,6 +157,7 @@ METHODS: dict[str, Method] = {
         form="blocks",
         needs=frozenset({"teacher", "loss_point"}),
         authors_loss_point="before_norm",
+        colour="#000000",
     ),
 }
 LIBRARY = frozenset(METHODS)  # their names: no user's own method takes one of them

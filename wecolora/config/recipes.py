@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from wecolora.config.datasets import Dataset
 from wecolora.config.methods import LossPoint
+from wecolora.config.own_methods import NamesMethods
 from wecolora.config.teachers import Architecture
 from wecolora.config.training import Pretraining, ProbeSettings
 from wecolora.config.values import PaperDataset, PaperTeacher, Positive, Strict, Triple
@@ -63,7 +64,7 @@ class CacheRecipe(Strict):
         return self.model_dump(mode="json", exclude={"low", "high"})
 
 
-class DistillRecipe(Strict):
+class DistillRecipe(NamesMethods):
     """One run."""
 
     method: str
@@ -163,7 +164,7 @@ class StudentShape(Strict):
     k: int | None = None
 
 
-class ComputationRecipe(Strict):
+class ComputationRecipe(NamesMethods):
     """A computation study."""
 
     title: str
@@ -177,7 +178,7 @@ class ComputationRecipe(Strict):
     revision: int
 
 
-class ArtifactRecipe(Strict):
+class ArtifactRecipe(NamesMethods):
     """How a table or figure is drawn: its entry in the config, and the labels that it prints."""
 
     name: str
@@ -208,7 +209,7 @@ class ReportArtifact(Strict):
     recipe: ArtifactRecipe | None
 
 
-class ReportRecipe(Strict):
+class ReportRecipe(NamesMethods):
     """The page that shows a campaign."""
 
     title: str

@@ -18,24 +18,6 @@ from wecolora.config.recipes import ArtifactRecipe
 from wecolora.core.files import atomic_write
 from wecolora.results.scores import over_seeds
 
-# Okabe and Ito's colours: told apart by the colour-blind; markers and dashes tell them apart in grey print.
-COLOURS = {
-    "wecolora": "#0072B2",
-    "weco_kd": "#D55E00",
-    "weco_lora_qv": "#009E73",
-    "weco_dora": "#56B4E9",
-    "wecolora_kl": "#F0E442",
-    "wecolora_blocks": "#000000",
-    "top_kd": "#E69F00",
-    "scratch_kd": "#CC79A7",
-    # More than eight cannot all be told apart by everyone: a hue a family, for the methods of others.
-    "dmae": "#882255",
-    "deit": "#332288",
-    "deit_hard": "#7E5BC8",
-    "deit_soft": "#B9A9E0",
-    "minivit": "#6B4423",
-    "minivit_depth": "#999933",
-}
 STYLES = {2: ("-", "o"), 3: ("--", "s")}
 # What users type is text, two dollar signs in it no formula; whatever a matplotlibrc of theirs says of TeX.
 TEXT: Any = {"text.parse_math": False, "text.usetex": False}
@@ -64,8 +46,8 @@ def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
     axes = figure.subplots()
     for (r, method), line in lines:
         dash, marker = STYLES.get(int(str(r)), (":", "^"))
-        colour = COLOURS.get(str(method), "black")
-        label = f"{METHODS[str(method)].label}, r = {r}"
+        entry = METHODS[str(method)]
+        colour, label = entry.colour, f"{entry.label}, r = {r}"
         axes.plot(line[x], line["mean"], dash, marker=marker, color=colour, label=label, markersize=5)
         if (line["seeds"] > 1).all():
             low, high = line["mean"] - line["std"], line["mean"] + line["std"]

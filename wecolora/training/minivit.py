@@ -26,7 +26,7 @@ def multiplexed(
     and feed-forward layers of the teacher's block copied[l], and norms of its own, which start as those of the
     teacher's block of its own position (of the copied block, where nothing repeats or the teacher is less deep)."""
     student = build(recipe.architecture.model_dump(), len(copied) * repeats, "transformed")
-    source = teacher.state_dict()
+    original = teacher.state_dict()
     own = student.state_dict()
     for name in own:
         where = name
@@ -34,8 +34,8 @@ def multiplexed(
             _, number, rest = name.split(".", 2)
             own_norm = rest.startswith("norm") and repeats > 1 and int(number) < len(teacher.blocks)
             where = f"blocks.{number if own_norm else copied[int(number) // repeats]}.{rest}"
-        if where in source:  # all but the transforms, which start as the identity
-            own[name] = source[where]
+        if where in original:  # all but the transforms, which start as the identity
+            own[name] = original[where]
     student.load_state_dict(own)
     for position, block in enumerate(student.blocks):
         first = student.blocks[position - position % repeats]

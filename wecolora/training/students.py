@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from wecolora.config.methods import METHODS, Method
 from wecolora.config.recipes import DistillRecipe
@@ -24,8 +24,15 @@ from wecolora.training.objectives import Objective
 
 
 def start(teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | None = None) -> Objective:
-    """The objective of a run; ``labels`` of its images, (images,), for a method that reads them."""
-    made = objective_class(METHODS[recipe.method])
+    """The objective of a run; ``labels`` of its images, (images,), for a method that reads them. Raises BadInput where
+    it cannot be had, or where the teacher lacks the head that it needs."""
+    method = METHODS[recipe.method]
+    made = objective_class(method)
+    if "head" in method.needs and not isinstance(teacher.head, nn.Linear):
+        raise BadInput(
+            f"teacher {recipe.teacher}: its weights have no head.weight, and {recipe.method} learns from its "
+            "logits; take the method deit, or a teacher with a head."
+        )
     assert recipe.seed is not None
     torch.manual_seed(recipe.seed)
     return made(teacher, recipe, labels)
