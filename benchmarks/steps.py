@@ -20,10 +20,9 @@ from benchmarks.common import (
 )
 from wecolora.models.vit import normalise, tokens_before_norm
 from wecolora.training.batches import Batches, CachedBatches, OnlineBatches
-from wecolora.training.distill import Tally, updates
+from wecolora.training.distill import Distillation, Tally
+from wecolora.training.fit import JobContext
 from wecolora.training.objectives import token_loss
-from wecolora.training.optim import adamw
-from wecolora.training.students import start
 
 TITLE = "A distillation step (WeCoLoRA, r = 2, k = 128) over its bare forward + backward"
 
@@ -41,13 +40,9 @@ def run(setting: Setting) -> list[Row]:
     path = setting.folder / "cache.h5"
     write_cache(path, index, teacher, recipe, device)
     reader = open_cache(path, recipe)
-    objective = start(teacher, recipe).to(device).train()
-    student = objective.student
-    optimiser = adamw(student.parameters(), recipe.weight_decay)
-
-    seen = recipe.input
-    settings = (seen.mean, seen.std, recipe.images.corpus_seed, seen.architecture.img_size, device)
-    cached, online = CachedBatches(reader), OnlineBatches(index, range(images), teacher, *settings)
+    cached, online = CachedBatches(reader), OnlineBatches(index, range(images), teacher, recipe, device=device)
+    training = Distillation(teacher, cached, recipe, JobContext(device, log=lambda line: None))
+    student = training.objective.student
     pixels, tokens = cached.batch(range(images), 0)
     inputs = normalise(pixels.to(device), recipe.input.mean, recipe.input.std).split(recipe.optimisation.batch)
     wanted = teacher.norm(tokens.to(device).float()).split(recipe.optimisation.batch)
@@ -55,11 +50,12 @@ def run(setting: Setting) -> list[Row]:
     def floor() -> None:
         for pair in zip(inputs, wanted, strict=True):
             token_loss(student.norm(tokens_before_norm(student, pair[0])), pair[1]).backward()
-        optimiser.zero_grad()
+        training.optimiser.zero_grad()
 
-    def window(source: Batches) -> None:
+    def window(batches: Batches) -> None:
         reader.shards[0].verified[:] = False  # so that every read is a first one
-        for _ in updates(objective, optimiser, source, images, [range(steps)], 1, Tally(), None, device):
+        training.batches, training.tally = batches, Tally()
+        for _ in training.updates(1):
             pass
 
     variants: dict[str, Callable[[], None]] = {

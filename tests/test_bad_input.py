@@ -220,7 +220,13 @@ def _features(c: Campaign, paths: Layout, slug: str) -> Job:
 
 def _probe(c: Campaign, paths: Layout, slug: str) -> Job:
     run = RunSpec.parse("tiny", slug)
-    inputs = {"about": c.about(run), "features": [c.features(run, "pictures")], "threads": 1, "run": run}
+    inputs = {
+        "about": c.about(run),
+        "features": [c.features(run, "pictures")],
+        "threads": 1,
+        "teacher": "tiny",
+        "run": slug,
+    }
     happened = paths.probe_provenance.format(teacher="tiny", run=slug, job="pictures")
     outputs = {"scores": [c.score(run, "pictures")], "provenance": happened}
     return Job(probe.main, {**inputs, "recipe": c.probe_recipe(run, ["pictures"])}, outputs)
@@ -996,6 +1002,14 @@ ROWS += [
 # Caches, and what a student is distilled with
 RECORD = "delete the file to record it again"
 DISTIL = f"distill {RUN}"
+MINE = {"implementation": "mine.py:Mine", "label": "Mine", "start": "copy", "trains": "all"}
+
+
+def own(text: str) -> Spoil:
+    """A method of the user's own."""
+    return both(writes("mine.py", text), sets("methods", {"mine": MINE}))
+
+
 ROWS += [
     ("half a cache", DISTIL, truncates(SHARDS[1]), [SHARDS[1], "(shard 1)", RECORD]),
     ("a cache that is none", DISTIL, writes(SHARDS[0], "hello"), [SHARDS[0], "(shard 0)", RECORD]),
@@ -1024,6 +1038,15 @@ ROWS += [
      parquet(INDEX, column("labels", lambda found: [[]] * len(found))), ["pictures", "single label", "take another"]),
     ("a head that the teacher has not", f"distill {DEIT}", lambda place: None, ["head", "teacher", "take"]),
     ("a learning rate that breaks it", DISTIL, sets("distill.lr", {2: 1e30}), ["wecolora", "lower distill.lr"]),
+    ("a method's file that is not there", "plan", sets("methods", {"mine": MINE}),
+     ["methods.mine.implementation", "mine.py", "No such file", "give its path"]),
+    ("a method's file that is no Python", "plan", own("class Mine("), ["mine.py", "line 1", "correct it"]),
+    ("a method's file without its class", "plan", own("class Other: pass"), ["mine.py has no class Mine", "Other"]),
+    ("a method with a name of the library", "plan", sets("methods", {"deit": MINE}), ["methods.deit", "another name"]),
+    ("a method's file that fails to import", "distill mine_r2_a100_s0", own("import not_there\nclass Mine: pass"),
+     ["mine.py", "line 1", "No module named", "correct it"]),
+    ("a method that is no objective", "distill mine_r2_a100_s0", own("class Mine: pass"),
+     ["mine.py", "Mine is no Objective", "subclass"]),
 ]  # fmt: skip
 
 # Students, features and scores

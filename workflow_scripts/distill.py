@@ -9,12 +9,13 @@ from wecolora.config.methods import METHODS
 from wecolora.config.recipes import DistillRecipe
 from wecolora.core import files, hardware, job, process_group
 from wecolora.core.checkpoint import Checkpoint
+from wecolora.core.progress import Progress
 from wecolora.data.images import read_index
 from wecolora.data.subset import prefix_length, read_subset
 from wecolora.models import vit
 from wecolora.training.batches import Batches, CachedBatches, OnlineBatches
 from wecolora.training.cache import CacheReader
-from wecolora.training.distill import distill
+from wecolora.training.fit import JobContext, fit
 
 
 def main(*, index, subset, weights, shards, student, provenance, resume, recipe, threads, group):
@@ -22,38 +23,25 @@ def main(*, index, subset, weights, shards, student, provenance, resume, recipe,
     wanted = DistillRecipe.model_validate_json(recipe)
     threads = max(1, threads // group.size)
     device = hardware.device(threads)
-    architecture = wanted.input.architecture.model_dump()
-    teacher, sha256 = vit.load(architecture, weights, head=True), files.sha256(weights)
+    teacher = vit.load(wanted.input.architecture.model_dump(), weights, head=True)
+    sha256 = files.sha256(weights)
     method = METHODS[wanted.method]
     # A cache knows its images by their ids, and so does without the index.
     known = read_index(index) if method.reads_labels or not shards else None
     positions, ids, share = read_subset(subset, known)
     images = prefix_length(share, wanted.student.alpha)
-    labels = None
-    if method.reads_labels and known:
-        labels = torch.tensor(known.single_labels(positions[:images]))
+    labels = torch.tensor(known.single_labels(positions[:images])) if method.reads_labels and known else None
+    batches: Batches
     if known is None or shards:
         reader = CacheReader(shards, wanted.cache(), sha256, ids[:images])
-        source: Batches = CachedBatches(reader, tokens=not method.online)
+        batches = CachedBatches(reader, images, labels, tokens=method.reads_tokens)
     else:
-        seen, seed = wanted.input, wanted.images.corpus_seed
-        settings = (seen.mean, seen.std, seed, seen.architecture.img_size, device, threads - 1)
-        own = None if method.online else teacher
-        source = OnlineBatches(known, positions, own, *settings, wanted.optimisation.batch)
+        running = teacher if method.reads_tokens else None
+        batches = OnlineBatches(known, positions[:images], running, wanted, labels, device, threads - 1)
     state = Checkpoint(resume, job.fingerprint(recipe, sha256, files.sha256(index), *ids[:images]))
     with job.stop_deferred() as stopping:
-        model, history = distill(
-            teacher,
-            source,
-            images,
-            wanted,
-            labels=labels,
-            device=device,
-            group=group,
-            resume=state,
-            log=job.log.info,
-            stopping=stopping,
-        )
+        context = JobContext(device, group, threads - 1, state, job.log.info, Progress, stopping)
+        model, history = fit(teacher, batches, wanted, context)
     if group.rank > 0:
         return
     facts = {

@@ -16,7 +16,7 @@ from wecolora.training.diagnostics import probe_warnings
 STAGES = ("prepare", "subset", "cache_teacher", "distill", "features", "probe")
 
 
-def main(*, about, features, scores, provenance, recipe, run, threads):
+def main(*, about, features, scores, provenance, recipe, teacher, run, threads):
     started = time.time()
     wanted = ProbeJob.model_validate_json(recipe)
     device = hardware.device(threads)
@@ -25,9 +25,8 @@ def main(*, about, features, scores, provenance, recipe, run, threads):
     if about:
         student = read_json(about[0], student, "distil the student again")
     warnings = sorted({warning.split(":")[0] for epoch in student["history"] for warning in epoch["signs"]})
-    axes = dataclasses.asdict(run)
-    if student["recipe"]:
-        axes["loss_point"] = student["recipe"]["loss_point"]
+    named = [field.name for field in dataclasses.fields(RunSpec)]
+    axes = {axis: student["recipe"][axis] for axis in named} if about else dataclasses.asdict(RunSpec(teacher, run))
     for (dataset, probe), path, score in zip(wanted.recipes.items(), features, scores, strict=True):
         data, classes, sha256 = read_features(path, dataset)
         job.log.info("%s: %d images to train on, %d to test", dataset, len(data["train"][1]), len(data["test"][1]))
@@ -55,7 +54,7 @@ def main(*, about, features, scores, provenance, recipe, run, threads):
         job.write_json(
             score,
             {
-                "run": {**axes, "dataset": dataset, "slug": run.slug()},
+                "run": {**axes, "dataset": dataset, "slug": run},
                 **vars(result),
                 "signs": [*warnings, *found],
                 "classes": classes,
@@ -78,6 +77,7 @@ if __name__ == "__main__":
             scores=snakemake.output.scores,
             provenance=snakemake.output.provenance,
             recipe=snakemake.params.recipe,
-            run=RunSpec.parse(snakemake.wildcards.teacher, snakemake.wildcards.run),
+            teacher=snakemake.wildcards.teacher,
+            run=snakemake.wildcards.run,
             threads=snakemake.threads,
         )

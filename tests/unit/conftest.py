@@ -145,15 +145,12 @@ def online_batches(tiny_teacher, unlabelled_index, distill_recipe):
             super().__init__(*arguments)
             self.calls = []
 
-        def batches(self, batches, view):
-            for rows in batches:
-                self.calls.append((list(rows), view))
-                yield from super().batches([rows], view)
+        def read(self, rows, view):
+            for batch in rows:
+                self.calls.append((list(batch), view))
+                yield from super().read([batch], view)
 
-    recipe = distill_recipe()
-    positions = range(len(unlabelled_index.ids))[::-1]
-    seen = recipe.input
-    return Recording(unlabelled_index, positions, tiny_teacher, seen.mean, seen.std, recipe.images.corpus_seed, 16)
+    return Recording(unlabelled_index, range(len(unlabelled_index.ids))[::-1], tiny_teacher, distill_recipe())
 
 
 # A small campaign (config, workflow) and labelled images (images, cache, sources)

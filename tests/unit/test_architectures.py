@@ -152,12 +152,12 @@ def test_every_method_that_the_config_allows_takes_a_step(case, distill_recipe):
     taken = set()
     for name, method in METHODS.items():
         random_pool = method.start == "random" and shape.global_pool == "map"
-        no_class_token = method.objective.startswith("deit") and (shape.global_pool != "token" or not shape.class_token)
-        norm_within = method.objective.startswith("minivit") and shape.scale_attn_norm
+        no_class_token = name.startswith("deit") and (shape.global_pool != "token" or not shape.class_token)
+        norm_within = name.startswith("minivit") and shape.scale_attn_norm
         if method.trains == "nothing" or method.reads_labels or random_pool or no_class_token or norm_within:
             continue
         recipe = distill_recipe(method=name, architecture=shape.model_dump())
-        objective = kinds.get(method.objective, TokenObjective)(teacher, recipe)
+        objective = kinds.get(name, TokenObjective)(teacher, recipe)
         objective.start_epoch(0, 0)
         with torch.no_grad():
             tokens = vit.tokens_before_norm(teacher, pixels)

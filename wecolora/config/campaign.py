@@ -17,6 +17,7 @@ from wecolora.config.artifacts import Artifact
 from wecolora.config.datasets import Dataset
 from wecolora.config.kinds import KINDS
 from wecolora.config.methods import METHODS, LossPoint
+from wecolora.config.own_methods import OwnMethod, register
 from wecolora.config.protocol import IMAGENET_MEAN, IMAGENET_STD, Normalisation, Protocol, with_protocol
 from wecolora.config.runs import RunSpec, expand, union
 from wecolora.config.teachers import Teacher
@@ -53,6 +54,11 @@ class Config(Strict):
         "They take 4 bytes x width an image: 4 GB a run of ViT-B on ImageNet-1K.",
     )
     pretraining: dict[Name, Pretraining] = Field(default={}, description="How demo teachers are trained.")
+    methods: dict[Name, OwnMethod] = Field(
+        default={},
+        description="Methods of your own, by name, beside the library's (docs/own-method.md).",
+        exclude_if=lambda methods: not methods,
+    )
     artifacts: dict[Name, Artifact] = Field(default={}, description="Tables and figures, by name.")
     targets: list[Name] = Field(default=[], description="Artifacts that `snakemake` makes; empty: all of them.")
 
@@ -60,6 +66,11 @@ class Config(Strict):
     @classmethod
     def _protocol(cls, values: Any) -> Any:
         return with_protocol(values) if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _own_methods(self) -> Config:
+        register(self.methods)  # before the names of methods are looked up
+        return self
 
     def chosen(self) -> dict[str, Artifact]:
         """The artifacts to make."""

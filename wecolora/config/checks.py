@@ -125,7 +125,16 @@ def names_are_no_rules(config: Config) -> Iterator[str]:
             yield f"artifacts.{name}: is the name of a rule; choose another"
 
 
+def own_methods_can_be_told_apart(config: Config) -> Iterator[str]:
+    """A user's own method has a label that can be seen, and that no other method has."""
+    for name, method in config.methods.items():
+        if not _as_seen(method.label):
+            yield f"methods.{name}.label: needs a text that can be seen"
+    yield from _alike("methods", [method.label for method in METHODS.values()])
+
+
 CHECKS: list[Callable[[Config], Iterator[str]]] = [
+    own_methods_can_be_told_apart,
     names_are_known,
     warmup_is_part_of_training,
     pretraining_is_of_a_teacher,
@@ -266,16 +275,16 @@ RUNS_CHECKS: list[Callable[[Config, str, Artifact, Runs], Iterator[str]]] = [
 def _unfit(config: Config, name: str, teacher: str) -> str | None:
     """Return why a method cannot learn from a teacher, or from the corpus; None: it can."""
     method, shape = METHODS[name], config.teachers[teacher].architecture
-    if method.objective.startswith("deit") and (shape.global_pool != "token" or not shape.class_token):
+    if "class_token" in method.needs and (shape.global_pool != "token" or not shape.class_token):
         return f"needs a class token, and {teacher} pools patches"
     if method.start == "random" and shape.global_pool == "map":
         return f"starts at random and never trains the pooling of {teacher}; give that `global_pool: avg`"
-    if method.objective.startswith("minivit") and shape.scale_attn_norm:
+    if "plain_attention" in method.needs and shape.scale_attn_norm:
         return f"shares plain attention, and that of {teacher} has a norm (scale_attn_norm)"
+    if "head" in method.needs and head_classes(config.teachers[teacher]) == 0:
+        return f"learns from the teacher's logits, and {teacher} has no head; take deit, or weights with a head"
     if not method.reads_labels:
         return None
-    if head_classes(config.teachers[teacher]) == 0:
-        return f"learns from the teacher's logits, and {teacher} has no head; take deit, or weights with a head"
     corpus = config.datasets[config.corpus.dataset]
     if corpus.source == "table" and corpus.labels is None:
         return f"learns from labels, and the corpus, {config.corpus.dataset}, has none (labels: null)"

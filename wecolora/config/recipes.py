@@ -18,6 +18,7 @@ from wecolora.config.datasets import Dataset
 from wecolora.config.kinds import KINDS, KindName
 from wecolora.config.layout import Layout
 from wecolora.config.methods import METHODS, LossPoint
+from wecolora.config.own_methods import NamesMethods, carried
 from wecolora.config.runs import RunSpec
 from wecolora.config.teachers import Architecture, head_classes
 from wecolora.config.training import Optimisation, Pretraining, ProbeSettings
@@ -242,7 +243,7 @@ class CompareRecipe(Recipe):
 # Students
 
 
-class DistillRecipe(Recipe):
+class DistillRecipe(NamesMethods):
     """One run."""
 
     method: str
@@ -279,6 +280,7 @@ class DistillRecipe(Recipe):
             loss_point=point if method.compares_tokens else None,
             # By choice, or because a cache holds the last block alone.
             online=settings.teacher == "online" or method.online,
+            own_methods=carried(config.methods, [run.method], code=True, printed=False),
             revision=revisions["distill"],
         )
 
@@ -327,7 +329,7 @@ class StudentShape(Strict):
     k: int | None = None
 
 
-class ComputationRecipe(Recipe):
+class ComputationRecipe(NamesMethods):
     """A computation study."""
 
     title: str
@@ -354,6 +356,7 @@ class ComputationRecipe(Recipe):
             students=list(dict.fromkeys(shapes)),
             batch=config.distill.batch,
             views=config.corpus.views,
+            own_methods=carried(config.methods, {shape.method for shape in shapes}, code=True, printed=True),
             revision=revisions["computation"],
         )
 
@@ -364,7 +367,7 @@ def assumed_classes(config: Config, teacher: str) -> int:
     return 1000 if known is None else known
 
 
-class ArtifactRecipe(Recipe):
+class ArtifactRecipe(NamesMethods):
     """How a table or figure is drawn: its entry in the config, and the labels that it prints."""
 
     name: str
@@ -407,6 +410,7 @@ class ArtifactRecipe(Recipe):
             exact_datasets=[name for name, dataset in datasets.items() if dataset.paper],
             paper_table=entry.paper_table,
             images=entry.images or 0,
+            own_methods=carried(config.methods, entry.runs.method, code=False, printed=True),
             revision=revisions[entry.kind],
         )
 
@@ -461,7 +465,7 @@ class ReportArtifact(Strict):
     recipe: ArtifactRecipe | None
 
 
-class ReportRecipe(Recipe):
+class ReportRecipe(NamesMethods):
     """The page that shows a campaign."""
 
     title: str
@@ -483,7 +487,12 @@ class ReportRecipe(Recipe):
                 files=[pattern.format(artifact=name) for pattern in files.values()],
                 recipe=ArtifactRecipe.of(config, revisions, name) if kind.shown_as == "cells" else None,
             )
-        return cls(title=config.title, artifacts=artifacts, revision=revisions["report"])
+        return cls(
+            title=config.title,
+            artifacts=artifacts,
+            own_methods=carried(config.methods, config.methods, code=False, printed=True),
+            revision=revisions["report"],
+        )
 
 
 def caption(config: Config, artifact: str) -> str:

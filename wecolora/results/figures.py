@@ -18,24 +18,6 @@ from wecolora.config.recipes import ArtifactRecipe
 from wecolora.core.files import atomic_write
 from wecolora.results.scores import over_seeds
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart. In grey print, markers and dashes tell them apart.
-COLOURS = {
-    "wecolora": "#0072B2",
-    "weco_kd": "#D55E00",
-    "weco_lora_qv": "#009E73",
-    "weco_dora": "#56B4E9",
-    "wecolora_kl": "#F0E442",
-    "wecolora_blocks": "#000000",
-    "top_kd": "#E69F00",
-    "scratch_kd": "#CC79A7",
-    # Nobody can tell more than eight colours apart, so each family of other authors' methods has one hue.
-    "dmae": "#882255",
-    "deit": "#332288",
-    "deit_hard": "#7E5BC8",
-    "deit_soft": "#B9A9E0",
-    "minivit": "#6B4423",
-    "minivit_depth": "#999933",
-}
 STYLES = {2: ("-", "o"), 3: ("--", "s")}
 # What users type is text: two dollar signs make no formula, and a user's matplotlibrc cannot switch TeX on.
 TEXT: Any = {"text.parse_math": False, "text.usetex": False}
@@ -64,8 +46,8 @@ def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
     axes = figure.subplots()
     for (r, method), line in lines:
         dash, marker = STYLES.get(int(str(r)), (":", "^"))
-        colour = COLOURS.get(str(method), "black")
-        label = f"{METHODS[str(method)].label}, r = {r}"
+        entry = METHODS[str(method)]
+        colour, label = entry.colour, f"{entry.label}, r = {r}"
         axes.plot(line[x], line["mean"], dash, marker=marker, color=colour, label=label, markersize=5)
         if (line["seeds"] > 1).all():
             low, high = line["mean"] - line["std"], line["mean"] + line["std"]

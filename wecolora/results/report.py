@@ -35,7 +35,7 @@ from wecolora.core.job import duration
 from wecolora.data.images import read_columns
 from wecolora.results.claims import METHOD, printed_claim
 from wecolora.results.counts import printed_counts
-from wecolora.results.figures import COLOURS, TEXT, wrapped
+from wecolora.results.figures import TEXT, wrapped
 from wecolora.results.scores import read_scores
 from wecolora.results.tables import LOSS_POINTS, cell_text, notes, printed_table, tidy_table
 
@@ -447,7 +447,7 @@ def _panels(runs: list[Run], labels: Labels, value: Callable[[dict[str, Any]], f
     order = sorted(panels, key=lambda panel: (teachers.index(panel[0]), panel[1]))
     for axes, (teacher, r) in zip(grid, order, strict=False):
         for run in panels[teacher, r]:
-            colour = COLOURS.get(run.axes["method"], "black")
+            colour = METHODS[run.axes["method"]].colour
             heights = np.array([value(epoch) for epoch in run.history], dtype=float)
             axes.plot(range(1, len(heights) + 1), heights, dashes[run.axes["alpha"]], color=colour, linewidth=1.2)
         axes.set(title=wrapped(f"{labels['teacher'][teacher]}, r = {r}", 5.4), xlabel="epoch")
@@ -456,7 +456,7 @@ def _panels(runs: list[Run], labels: Labels, value: Callable[[dict[str, Any]], f
         axes.grid(alpha=0.3)
     grid[0].set_ylim(bottom=0)
     methods = dict.fromkeys(run.axes["method"] for run in runs)
-    keys = [Line2D([], [], color=COLOURS.get(name, "black"), label=labels["method"][name]) for name in methods]
+    keys = [Line2D([], [], color=METHODS[name].colour, label=labels["method"][name]) for name in methods]
     figure.legend(handles=keys, loc="outside lower center", ncols=4, frameon=False)
     keys = [Line2D([], [], color="#666666", linestyle=dashes[a], label=f"alpha = {a:g}%") for a in alphas]
     figure.legend(handles=keys, loc="outside upper center", ncols=4, frameon=False)

@@ -11,31 +11,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wecolora.config.recipes import DistillRecipe
 from wecolora.data.images import Index
 from wecolora.data.loader import Loader
 from wecolora.models.vit import VisionTransformer, normalise, tokens_before_norm
 from wecolora.training.cache import CacheReader, view_pixels
 
-Triple = tuple[float, float, float]
-
 
 class Batches(Protocol):
-    """Images in subset order, any of them in any view."""
+    """A run's images in subset order, any of them in any view, and their labels, (images,), where its method reads
+    them."""
 
-    def batches(self, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
+    images: int
+    labels: Tensor | None
+
+    def read(self, rows: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
         """For the rows of each batch, in order: (pixels (n, size, size, 3) uint8, teacher tokens before the final norm
         (n, tokens, width) float)."""
 
 
 class CachedBatches:
-    """Reads both from a teacher cache; or the pixels alone, for a method whose objective runs the teacher itself."""
+    """Reads both from a teacher cache, of its first ``images`` (None: all); without ``tokens``, the pixels alone."""
 
-    def __init__(self, reader: CacheReader, tokens: bool = True) -> None:
-        self.reader, self.tokens = reader, tokens
+    def __init__(
+        self, reader: CacheReader, images: int | None = None, labels: Tensor | None = None, tokens: bool = True
+    ) -> None:
+        self.reader, self.tokens, self.labels = reader, tokens, labels
+        self.images = len(reader) if images is None else images
 
-    def batches(self, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in batches:
-            yield self.batch(rows, view)
+    def read(self, rows: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in rows:
+            yield self.batch(batch, view)
 
     def batch(self, rows: Sequence[int], view: int) -> tuple[Tensor, Tensor]:
         """One batch."""
@@ -44,34 +50,33 @@ class CachedBatches:
 
 
 class OnlineBatches:
-    """Decodes the images, in ``workers`` processes, at most ``batch`` at once, and runs the teacher in every step: no
-    disk, more compute. ``teacher`` None: gives pixels and no tokens, for a method whose objective runs the teacher
-    itself."""
+    """Decodes the images at ``positions`` of the index, in ``workers`` processes, at most ``batch`` at once, and runs
+    the teacher in every step: no disk, more compute. ``teacher`` None: gives pixels and no tokens."""
 
     def __init__(
         self,
         index: Index,
         positions: Sequence[int],
         teacher: VisionTransformer | None,
-        mean: Triple,
-        std: Triple,
-        seed: int,
-        size: int,
+        recipe: DistillRecipe,
+        labels: Tensor | None = None,
         device: str = "cpu",
         workers: int = 0,
-        batch: int = 1,
     ) -> None:
-        self.positions, self.teacher = positions, teacher and teacher.to(device)
-        self.mean, self.std, self.device = mean, std, device
-        self._decoder = Loader(partial(_one_view, index, seed, size), workers, device, 3 * size**2 * batch)
+        self.positions, self.teacher, self.labels = positions, teacher and teacher.to(device), labels
+        self.images = len(positions)
+        self.mean, self.std, self.device = recipe.input.mean, recipe.input.std, device
+        size = recipe.input.architecture.img_size
+        view = partial(_one_view, index, recipe.images.corpus_seed, size)
+        self._loader = Loader(view, workers, device, 3 * size**2 * recipe.optimisation.batch)
 
-    def batches(self, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
-        wanted = [[(self.positions[row], view) for row in rows] for rows in batches]
-        return map(self._with_tokens, self._decoder(wanted))
+    def read(self, rows: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
+        wanted = [[(self.positions[row], view) for row in batch] for batch in rows]
+        return map(self._with_tokens, self._loader(wanted))
 
     def batch(self, rows: Sequence[int], view: int) -> tuple[Tensor, Tensor]:
         """One batch."""
-        return next(self.batches([rows], view))
+        return next(self.read([rows], view))
 
     @torch.no_grad()
     def _with_tokens(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,9 +91,9 @@ def _one_view(index: Index, seed: int, size: int, wanted: tuple[int, int]) -> np
     return view_pixels(index, position, [view], seed, size)[0]
 
 
-def prefetched(source: Batches, batches: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches in order, the next one read while the caller works on the last."""
-    coming = source.batches(batches, view)
+def prefetched(batches: Batches, rows: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of these rows in order, the next one read while the caller works on the last."""
+    coming = batches.read(rows, view)
     gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None
     with ThreadPoolExecutor(1, initializer=_on, initargs=(gpu,)) as pool:
         waiting = pool.submit(next, coming, None)

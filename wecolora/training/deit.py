@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import DistillRecipe
-from wecolora.core.errors import BadInput
 from wecolora.models.vit import build, pool_tokens, tokens_before_norm
 from wecolora.models.weight_copy import layers
 from wecolora.training.diagnostics import mean_deviation
@@ -33,32 +32,23 @@ def soft_loss(student: Tensor, teacher: Tensor, temperature: float = TEMPERATURE
 
 
 class DeiT(Objective):
-    """A student with a distillation token, in one of three forms.
-
-    In ``deit``, without labels, what a probe reads of the student regresses what it would read of the teacher (L1),
-    which needs no head. In ``deit_hard`` and ``deit_soft``, the class token learns the corpus's labels and the
-    distillation token learns the teacher's logits; raise BadInput if the teacher has no head. The probe reads the mean
-    of both tokens, as timm's model does.
-    """
+    """The three forms. Without a name, and without labels: what a probe reads of the student regresses what it would
+    read of the teacher (L1), which needs no head. ``hard`` and ``soft``: the class token learns the corpus's labels,
+    the distillation token the teacher's logits. The probe reads the mean of both tokens, as timm's model does."""
 
     def __init__(self, teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | None = None) -> None:
         super().__init__(teacher, recipe)
-        self.form = METHODS[recipe.method].objective
+        self.form = METHODS[recipe.method].form
         depth = len(layers(len(teacher.blocks), recipe.student.r, recipe.layers))
         self.student = build(recipe.input.architecture.model_dump(), depth, "distilled")
-        if self.form == "deit":
+        if not self.form:
             self.terms = ("L1 of the mean of both tokens",)
             return
-        if not isinstance(teacher.head, nn.Linear):
-            raise BadInput(
-                f"teacher {recipe.teacher}: its weights have no head.weight, and {recipe.method} learns from its "
-                "logits; take the method deit, or a teacher with a head."
-            )
-        assert labels is not None
+        assert labels is not None and isinstance(teacher.head, nn.Linear)
         width = self.student.embed_dim
         self.head = nn.Linear(width, int(labels.max()) + 1)
         self.head_dist = nn.Linear(width, teacher.head.out_features)
-        self.terms = ("cross-entropy with the labels", f"{self.form.removeprefix('deit_')} logits of the teacher")
+        self.terms = ("cross-entropy with the labels", f"{self.form} logits of the teacher")
 
     def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Step:
         """Return the loss and the embeddings of a micro-batch; see Objective."""
@@ -67,10 +57,10 @@ class DeiT(Objective):
         with torch.no_grad():
             wanted = pool_tokens(self.teacher, tokens)
         pooled = (cls + dist) / 2
-        if self.form == "deit":
+        if not self.form:
             return Step(F.l1_loss(pooled, wanted), pooled.detach(), wanted, mean_deviation(wanted, self.group.all_mean))
         assert labels is not None
-        share, distance = (HARD_SHARE, hard_loss) if self.form == "deit_hard" else (SOFT_SHARE, soft_loss)
+        share, distance = (HARD_SHARE, hard_loss) if self.form == "hard" else (SOFT_SHARE, soft_loss)
         base = F.cross_entropy(self.head(cls), labels)
         loss = (1 - share) * base + share * distance(self.head_dist(dist), self.teacher.head(wanted))
         return Step(loss, pooled.detach(), wanted)

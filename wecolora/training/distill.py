@@ -1,10 +1,11 @@
-"""Distillation (Algorithm 1): a student's tokens are drawn to its teacher's by the L1 loss of equation 5."""
+"""Distillation (Algorithm 1): a student's tokens are drawn to its teacher's by the L1 loss of equation 5, or a student
+to its teacher by whatever other objective its method names."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,18 +14,189 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from wecolora.config.recipes import DistillRecipe
-from wecolora.core.checkpoint import Checkpoint
 from wecolora.core.errors import BadInput, Stopped
 from wecolora.core.process_group import ProcessGroup
 from wecolora.models.vit import normalise
 from wecolora.training.batches import Batches, prefetched
 from wecolora.training.diagnostics import effective_rank, epoch_warnings
-from wecolora.training.objectives import Objective, Step
+from wecolora.training.fit import History, JobContext
+from wecolora.training.objectives import Step
 from wecolora.training.optim import adamw, epoch_generator, set_lr, warmup_cosine
 from wecolora.training.students import start
 
 SAVE_SECONDS = 600  # an epoch that takes longer is saved in its middle, too
 RANKED = 512  # images of an epoch whose embeddings' effective rank is taken
+
+
+def distill(
+    teacher: VisionTransformer, batches: Batches, recipe: DistillRecipe, context: JobContext
+) -> tuple[VisionTransformer, History]:
+    """The student, merged, and one record an epoch, by gradient descent; see training.fit.fit, which calls it."""
+    return Distillation(teacher, batches, recipe, context).run()
+
+
+class Distillation:
+    """A student in training: its objective, its optimiser, and what is done so far.
+
+    Epoch e uses view e mod V, in an order drawn from (seed, e) alone, so that a resumed run repeats an uninterrupted
+    one. Raises BadInput when the images are fewer than one update needs, or the loss stops being a number; Stopped
+    where it was told to stop.
+    """
+
+    def __init__(
+        self, teacher: VisionTransformer, batches: Batches, recipe: DistillRecipe, context: JobContext
+    ) -> None:
+        self.batches, self.recipe, self.context, self.group = batches, recipe, context, context.group
+        self.schedule = recipe.optimisation
+        self.history: History = []
+        self.tally = Tally()
+        if self.schedule.batch % self.group.size:
+            raise BadInput(
+                f"distill.batch = {self.schedule.batch} has no equal parts for {self.group.size} GPUs; ask for a "
+                "divisor."
+            )
+        objective = start(teacher.to(context.device), recipe, batches.labels)
+        self.objective = objective.to(context.device).train()
+        self.objective.group = self.group
+        self.trainable = {name: p for name, p in self.objective.named_parameters() if p.requires_grad}
+        self.optimiser = adamw(self.trainable.values(), recipe.weight_decay)
+        self.windows = update_windows(
+            batches.images // self.schedule.batch, self.schedule.accumulate, self.schedule.leftover
+        )
+        self._tell()
+
+    def run(self) -> tuple[VisionTransformer, History]:
+        """Train to the end, from where an earlier attempt stopped."""
+        self.restore()
+        for epoch in range(len(self.history), self.schedule.epochs):
+            self.run_epoch(epoch)
+            self.save()
+        return self.finished(), self.history
+
+    def restore(self) -> None:
+        """Go on from the checkpoint, where there is one."""
+        checkpoint = self.context.checkpoint
+        saved = self.group.broadcast(
+            checkpoint.load() if self.group.rank == 0 else None
+        )  # whatever becomes of the file
+        if saved is None:
+            return
+        with torch.no_grad():
+            for name, parameter in self.trainable.items():
+                parameter.copy_(saved["trainable"][name])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.history, self.tally = saved["history"], Tally(**saved.get("tally", {}))  # none: before epochs were cut
+        self.context.log(
+            f"resumed after epoch {len(self.history)} and {self.tally.batches} of {self.used} micro-batches of the next"
+        )
+
+    def save(self) -> None:
+        """Replace the checkpoint."""
+        if self.group.rank == 0:
+            state = {"trainable": dict(self.trainable.items()), "optimiser": self.optimiser.state_dict()}
+            self.context.checkpoint.save({**state, "history": self.history, "tally": vars(self.tally)})
+
+    def run_epoch(self, epoch: int) -> None:
+        """Make the updates that are left of an epoch, and add its record to the history."""
+        started = saved_at = time.monotonic()
+        done_before = self.tally.batches
+        for _ in self.updates(epoch):
+            if self.group.any(self.context.stopping()):
+                self.save()
+                self.group.any(True)  # torchrun kills the first soon after the others have ended
+                raise Stopped(f"epoch {epoch + 1}, {self.tally.batches} of {self.used} micro-batches")
+            if time.monotonic() - saved_at > SAVE_SECONDS:
+                self.save()
+                saved_at = time.monotonic()
+        rate = (self.tally.batches - done_before) * self.schedule.batch / (time.monotonic() - started)
+        self._record(epoch, rate)
+        self.tally = Tally()
+
+    def updates(self, epoch: int) -> Iterator[None]:
+        """Make the updates of an epoch whose micro-batches its tally does not hold yet; yields after each."""
+        read = self._micro_batches(epoch)
+        self.objective.start_epoch(epoch, self.tally.batches)
+        for window in self.windows:
+            if window.start < self.tally.batches:
+                continue
+            # Once an update, from the position of its first micro-batch: the first update of a run has lr 0.
+            set_lr(self.optimiser, self._lr(epoch, window))
+            for _ in window:
+                found = self.objective(*next(read))
+                (found.loss / len(window)).backward()
+                self.tally.add(found, self.group)
+            self.group.average_gradients(p for group in self.optimiser.param_groups for p in group["params"])
+            self.optimiser.step()
+            self.optimiser.zero_grad()
+            yield
+
+    def finished(self) -> VisionTransformer:
+        """The student, merged."""
+        student = self.objective.exported().requires_grad_(False).eval()
+        # The last update has no loss after it that would show that it broke the student.
+        if not all(tensor.isfinite().all() for tensor in student.state_dict().values()):
+            raise BadInput(
+                f"run {self.recipe.method}: the student's weights are no numbers after training; lower distill.lr."
+            )
+        return student
+
+    @property
+    def used(self) -> int:
+        """Micro-batches of an epoch that updates are made of."""
+        return self.windows[-1].stop
+
+    def _tell(self) -> None:
+        """Log what is trained; refuse images that fill no update."""
+        schedule, images, log = self.schedule, self.batches.images, self.context.log
+        log(f"the loss has these terms: {', '.join(self.objective.terms)}")
+        if self.group.size > 1:
+            part = schedule.batch // self.group.size
+            log(f"{self.group.size} processes, each with {part} images of every {schedule.batch}")
+        if not self.windows:
+            raise BadInput(
+                f"alpha = {self.recipe.student.alpha}: its {images} images do not fill one update of "
+                f"distill.batch = {schedule.batch}"
+                f"{f' x accumulate = {schedule.accumulate}' if schedule.leftover == 'drop' else ''}; lower it or raise "
+                "alpha."
+            )
+        if unused := images - schedule.batch * self.used:
+            log(f"{unused} of {images} images an epoch, others each time, fill no batch and are left out")
+
+    def _micro_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """What the objective takes of this process's part of each micro-batch that the tally does not hold yet: images,
+        tokens, labels."""
+        recipe, device, labels = self.recipe, self.context.device, self.batches.labels
+        assert recipe.student.seed is not None
+        order = torch.randperm(self.batches.images, generator=epoch_generator(recipe.student.seed, epoch))
+        left = order[: self.used * self.schedule.batch].view(self.used, self.schedule.batch)[self.tally.batches :]
+        own = [self.group.part(rows) for rows in left]
+        read = prefetched(self.batches, (rows.tolist() for rows in own), epoch % recipe.images.views)
+        for rows, (pixels, tokens) in zip(own, read, strict=True):
+            images = normalise(pixels.to(device), recipe.input.mean, recipe.input.std)
+            yield images, tokens.to(device).float(), None if labels is None else labels[rows].to(device)
+
+    def _lr(self, epoch: int, window: range) -> float:
+        """Of the update that is made of these micro-batches."""
+        position = epoch + window.start / self.used
+        return self.recipe.lr * warmup_cosine(position, self.schedule.warmup_epochs, self.schedule.epochs)
+
+    def _record(self, epoch: int, rate: float) -> None:
+        """Add an epoch to the history, and log it; refuse a loss that is no number. ``rate``: images a second."""
+        record = {**self.tally.record(), "lr": self._lr(epoch, self.windows[-1])}
+        losses = [*(past["loss"] for past in self.history), record["loss"]]
+        record["signs"] = epoch_warnings(losses, record["student_rank"], record["teacher_rank"])
+        self.history.append(record)
+        relative = record["relative_loss"]
+        share = "" if relative is None else f" ({relative:.3f} of the teacher's deviation)"
+        self.context.log(
+            f"epoch {epoch + 1}/{self.schedule.epochs}: loss {record['loss']:.5f}{share}, effective rank "
+            f"{record['student_rank']:.1f} (teacher {record['teacher_rank']:.1f}), lr {record['lr']:.2e}, "
+            f"{rate:.0f} images/s"
+        )
+        for sign in record["signs"]:
+            self.context.log(f"WARNING: {sign}")
+        if not math.isfinite(record["loss"]):
+            raise BadInput(f"run {self.recipe.method}: the loss is no number in epoch {epoch + 1}; lower distill.lr.")
 
 
 def update_windows(micro_batches: int, accumulate: int, leftover: str) -> list[range]:
@@ -33,103 +205,6 @@ def update_windows(micro_batches: int, accumulate: int, leftover: str) -> list[r
     if leftover == "drop" and windows and len(windows[-1]) < accumulate:
         windows.pop()
     return windows
-
-
-def distill(
-    teacher: VisionTransformer,
-    source: Batches,
-    images: int,
-    recipe: DistillRecipe,
-    *,
-    labels: Tensor | None = None,
-    device: str = "cpu",
-    group: ProcessGroup | None = None,
-    resume: Checkpoint | None = None,
-    log: Callable[[str], None] = lambda line: None,
-    stopping: Callable[[], bool] = lambda: False,
-) -> tuple[VisionTransformer, list[dict[str, Any]]]:
-    """Train on the first ``images`` images of the source; return the student, merged, and one record an epoch.
-    ``labels``: of these images, (images,), for a method that reads them. ``group``: the processes that train it
-    together, each of which calls this. ``stopping``: asked after each update whether to save and to end here.
-
-    Epoch e uses view e mod V, in an order drawn from (seed, e) alone, so that a resumed run repeats an uninterrupted
-    one. Raises BadInput when the subset is smaller than one update needs, or the loss stops being a number; Stopped
-    where it was told to stop.
-    """
-    schedule = recipe.optimisation
-    group, resume = group or ProcessGroup(), resume or Checkpoint(None, "")
-    if schedule.batch % group.size:
-        raise BadInput(f"distill.batch = {schedule.batch} has no equal parts for {group.size} GPUs; ask for a divisor.")
-    objective = start(teacher.to(device), recipe, labels).to(device).train()
-    objective.group = group
-    log(f"the loss has these terms: {', '.join(objective.terms)}")
-    if group.size > 1:
-        log(f"{group.size} processes, each with {schedule.batch // group.size} images of every {schedule.batch}")
-    trainable = {name: p for name, p in objective.named_parameters() if p.requires_grad}
-    optimiser = adamw(trainable.values(), recipe.weight_decay)
-    windows = update_windows(images // schedule.batch, schedule.accumulate, schedule.leftover)
-    if not windows:
-        raise BadInput(
-            f"alpha = {recipe.student.alpha}: its {images} images do not fill one update of "
-            f"distill.batch = {schedule.batch}"
-            f"{f' x accumulate = {schedule.accumulate}' if schedule.leftover == 'drop' else ''}; lower it or raise "
-            "alpha."
-        )
-    used = windows[-1].stop
-    unused = images - schedule.batch * used
-    if unused:
-        log(f"{unused} of {images} images an epoch, others each time, fill no batch and are left out")
-    history: list[dict[str, Any]] = []
-    tally = Tally()
-    saved = group.broadcast(resume.load() if group.rank == 0 else None)  # whatever becomes of the file meanwhile
-    if saved is not None:
-        with torch.no_grad():
-            for name, parameter in trainable.items():
-                parameter.copy_(saved["trainable"][name])
-        optimiser.load_state_dict(saved["optimiser"])
-        history, tally = saved["history"], Tally(**saved.get("tally", {}))  # none: before epochs were cut
-        log(f"resumed after epoch {len(history)} and {tally.batches} of {used} micro-batches of the next")
-
-    def save() -> None:
-        if group.rank == 0:
-            state = {"trainable": dict(trainable.items()), "optimiser": optimiser.state_dict()}
-            resume.save({**state, "history": history, "tally": vars(tally)})
-
-    for epoch in range(len(history), schedule.epochs):
-        started = saved_at = time.monotonic()
-        done_before = tally.batches
-        for _ in updates(objective, optimiser, source, images, windows, epoch, tally, labels, device):
-            if group.any(stopping()):
-                save()
-                group.any(True)  # torchrun kills the first soon after the others have ended
-                raise Stopped(f"epoch {epoch + 1}, {tally.batches} of {used} micro-batches")
-            if time.monotonic() - saved_at > SAVE_SECONDS:
-                save()
-                saved_at = time.monotonic()
-        rate = (tally.batches - done_before) * schedule.batch / (time.monotonic() - started)
-        record = {**tally.record(), "lr": _lr(recipe, epoch, windows[-1].start / used)}
-        record["signs"] = epoch_warnings(
-            [*(past["loss"] for past in history), record["loss"]], record["student_rank"], record["teacher_rank"]
-        )
-        history.append(record)
-        relative = record["relative_loss"]
-        share = "" if relative is None else f" ({relative:.3f} of the teacher's deviation)"
-        log(
-            f"epoch {epoch + 1}/{schedule.epochs}: loss {record['loss']:.5f}{share}, effective rank "
-            f"{record['student_rank']:.1f} (teacher {record['teacher_rank']:.1f}), lr {record['lr']:.2e}, "
-            f"{rate:.0f} images/s"
-        )
-        for sign in record["signs"]:
-            log(f"WARNING: {sign}")
-        if not math.isfinite(record["loss"]):
-            raise BadInput(f"run {recipe.method}: the loss is no number in epoch {epoch + 1}; lower distill.lr.")
-        tally = Tally()
-        save()
-    student = objective.exported().requires_grad_(False).eval()
-    # The last update has no loss after it that would show that it broke the student.
-    if not all(tensor.isfinite().all() for tensor in student.state_dict().values()):
-        raise BadInput(f"run {recipe.method}: the student's weights are no numbers after training; lower distill.lr.")
-    return student, history
 
 
 @dataclass
@@ -165,46 +240,3 @@ class Tally:
             "student_rank": effective_rank(torch.cat(self.student)) if finite else 0.0,
             "teacher_rank": effective_rank(torch.cat(self.teacher)) if finite else 0.0,
         }
-
-
-def updates(
-    objective: Objective,
-    optimiser: torch.optim.Optimizer,
-    source: Batches,
-    images: int,
-    windows: list[range],
-    epoch: int,
-    tally: Tally,
-    labels: Tensor | None,
-    device: str,
-) -> Iterator[None]:
-    """Make the updates of an epoch whose micro-batches its tally does not hold yet; yields after each."""
-    recipe, group = objective.recipe, objective.group
-    assert recipe.student.seed is not None
-    order = torch.randperm(images, generator=epoch_generator(recipe.student.seed, epoch))
-    used = windows[-1].stop
-    batches = order[: used * recipe.optimisation.batch].view(used, recipe.optimisation.batch)[tally.batches :]
-    own = [group.part(batch) for batch in batches]
-    read = zip(own, prefetched(source, (rows.tolist() for rows in own), epoch % recipe.images.views), strict=True)
-    objective.start_epoch(epoch, tally.batches)
-    for window in windows:
-        if window.start < tally.batches:
-            continue
-        # Once an update, from the position of its first micro-batch: the first update of a run has lr 0.
-        set_lr(optimiser, _lr(recipe, epoch, window.start / used))
-        for _ in window:
-            rows, (pixels, tokens) = next(read)
-            inputs = normalise(pixels.to(device), recipe.input.mean, recipe.input.std)
-            known = None if labels is None else labels[rows].to(device)
-            found = objective(inputs, tokens.to(device).float(), known)
-            (found.loss / len(window)).backward()
-            tally.add(found, group)
-        group.average_gradients(p for group in optimiser.param_groups for p in group["params"])
-        optimiser.step()
-        optimiser.zero_grad()
-        yield
-
-
-def _lr(recipe: DistillRecipe, epoch: int, position: float) -> float:
-    """At a position, from 0 to 1, within an epoch."""
-    return recipe.lr * warmup_cosine(epoch + position, recipe.optimisation.warmup_epochs, recipe.optimisation.epochs)

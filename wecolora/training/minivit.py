@@ -22,14 +22,11 @@ BETA, GAMMA = 1.0, 0.1  # the weights of the attention and hidden relations; the
 def multiplexed(
     teacher: VisionTransformer, recipe: DistillRecipe, copied: list[int], repeats: int
 ) -> VisionTransformer:
-    """Return a student of len(copied) blocks, each applied ``repeats`` times in a row.
-
-    Application l r + i has the attention and feed-forward layers of the teacher's block copied[l]. Its norms are its
-    own. They start as those of the teacher's block at its own position, or as those of the copied block if nothing
-    repeats or the teacher is less deep.
-    """
+    """A student of len(copied) blocks, each applied ``repeats`` times in a row: application l r + i has the attention
+    and feed-forward layers of the teacher's block copied[l], and norms of its own, which start as those of the
+    teacher's block of its own position (of the copied block, where nothing repeats or the teacher is less deep)."""
     student = build(recipe.input.architecture.model_dump(), len(copied) * repeats, "transformed")
-    source = teacher.state_dict()
+    original = teacher.state_dict()
     own = student.state_dict()
     for name in own:
         where = name
@@ -37,8 +34,8 @@ def multiplexed(
             _, number, rest = name.split(".", 2)
             own_norm = rest.startswith("norm") and repeats > 1 and int(number) < len(teacher.blocks)
             where = f"blocks.{number if own_norm else copied[int(number) // repeats]}.{rest}"
-        if where in source:  # true for all but the transforms, which start as the identity
-            own[name] = source[where]
+        if where in original:  # all but the transforms, which start as the identity
+            own[name] = original[where]
     student.load_state_dict(own)
     for position, block in enumerate(student.blocks):
         first = student.blocks[position - position % repeats]
@@ -81,18 +78,15 @@ def hidden_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class MiniViT(Objective):
-    """A student whose blocks are each applied several times, with MiniViT's losses.
-
-    ``minivit`` has floor(L / r) blocks, each applied r times: the size of the other students, and the teacher's
-    compute. ``minivit_depth`` applies each block once: the depth of the other students. It shares nothing, so that only
-    its transforms and losses are MiniViT's. Relations are those of the last blocks. Labels have no weight. A teacher
-    without a head has no logits, and the soft term is left out.
-    """
+    """floor(L / r) blocks, each applied r times: the size of the other students, the teacher's compute. The form
+    ``once``: each applied once: the depth of the other students; nothing is shared, so that only transforms and losses
+    are MiniViT's. Relations are those of the last blocks; labels have no weight. A teacher without a head has no
+    logits, and the soft term is left out."""
 
     def __init__(self, teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | None = None) -> None:
         super().__init__(teacher, recipe)
         copied = layers(len(teacher.blocks), recipe.student.r, recipe.layers)
-        repeats = recipe.student.r if METHODS[recipe.method].objective == "minivit" else 1
+        repeats = 1 if METHODS[recipe.method].form == "once" else recipe.student.r
         self.student = multiplexed(teacher, recipe, copied, repeats)
         self.head: nn.Linear | None = None
         self.terms = ("attention relations", "hidden relations")

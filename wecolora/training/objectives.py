@@ -58,12 +58,12 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def exported(self) -> VisionTransformer:
-        """The student alone, as it is saved."""
-        return self.student
+        """The student alone, as it is saved: its adapters, where it has any, are merged."""
+        return merge(self.student)
 
 
 def start_student(teacher: VisionTransformer, recipe: DistillRecipe) -> VisionTransformer:
-    """The student of a method that compares tokens, before its first step; only what trains requires a gradient."""
+    """The student as its method's entry says, before its first step; only what trains requires a gradient."""
     method = METHODS[recipe.method]
     architecture = recipe.input.architecture.model_dump()
     depth = len(layers(len(teacher.blocks), recipe.student.r, recipe.layers))
@@ -78,14 +78,14 @@ def start_student(teacher: VisionTransformer, recipe: DistillRecipe) -> VisionTr
     return student.requires_grad_(True)
 
 
-def token_loss(student: Tensor, teacher: Tensor, kind: str = "l1") -> Tensor:
+def token_loss(student: Tensor, teacher: Tensor, form: str = "") -> Tensor:
     """Equation 5: mean |E_S - E_T| over batch x tokens x width.
 
     ``l1_kl``: half of that and half of KL(teacher || student) between the softmax of each token's channels, the mean
     over batch x tokens. (The term in the authors' code is no divergence; this one is.)
     """
     distance = F.l1_loss(student, teacher)
-    if kind != "l1_kl":
+    if form != "l1_kl":
         return distance
     logs = student.log_softmax(-1), teacher.log_softmax(-1)
     divergence = F.kl_div(*logs, reduction="none", log_target=True).sum(-1).mean()
@@ -93,16 +93,17 @@ def token_loss(student: Tensor, teacher: Tensor, kind: str = "l1") -> Tensor:
 
 
 class TokenObjective(Objective):
-    """Draws the student's tokens to the teacher's: of the last block, or after every block (an option of the authors'
-    code), before the final norm or, of the last block, after the teacher's and the student's own."""
+    """Draws the student's tokens to the teacher's: of the last block, or, in the form ``blocks`` (an option of the
+    authors' code), after every block; before the final norm or, of the last block, after the teacher's and the
+    student's own. The form ``l1_kl``: see token_loss."""
 
     def __init__(self, teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | None = None) -> None:
         super().__init__(teacher, recipe)
-        self.kind = METHODS[recipe.method].objective
-        self.terms = ("L1", "KL of the channels") if self.kind == "l1_kl" else ("L1",)
+        self.form = METHODS[recipe.method].form
+        self.terms = ("L1", "KL of the channels") if self.form == "l1_kl" else ("L1",)
         self.student = start_student(teacher, recipe)
         # The 0-based teacher blocks that the student's are compared with, one each.
-        self.blocks = layers(len(teacher.blocks), recipe.student.r, "paper") if self.kind == "blocks" else []
+        self.blocks = layers(len(teacher.blocks), recipe.student.r, "paper") if self.form == "blocks" else []
 
     def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None = None) -> Step:
         """See Objective."""
@@ -119,15 +120,11 @@ class TokenObjective(Objective):
             outs[-1] = student.norm(outs[-1])
         pairs = list(zip(outs, targets, strict=True))
         return Step(
-            loss=torch.stack([token_loss(out, target, self.kind) for out, target in pairs]).mean(),
+            loss=torch.stack([token_loss(out, target, self.form) for out, target in pairs]).mean(),
             student=student.pool(outs[-1].detach()),
             teacher=student.pool(targets[-1]),
             # Half of the other loss is a divergence, which a constant answer's distance says nothing of.
             deviation=None
-            if self.kind == "l1_kl"
+            if self.form == "l1_kl"
             else torch.stack([mean_deviation(target, self.group.all_mean) for target in targets]).mean(),
         )
-
-    def exported(self) -> VisionTransformer:
-        """The student with its adapters merged."""
-        return merge(self.student)

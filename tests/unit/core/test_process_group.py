@@ -18,16 +18,17 @@ from wecolora.core.checkpoint import Checkpoint
 from wecolora.core.errors import BadInput, Stopped
 from wecolora.core.process_group import ProcessGroup
 from wecolora.training import distill as module
-from wecolora.training.distill import distill
+from wecolora.training.fit import JobContext, fit
 
 IMAGES = 36
 DISTILLED = [method for method in METHODS if method != "teacher"]
 
 
-def run_of(method, source, recipe, teacher, group=None, **others):
+def run_of(method, batches, recipe, teacher, group=None, **context):
     """A distillation, as the others are that it is compared with."""
-    labels = torch.arange(IMAGES) % 3 if METHODS[method].reads_labels else None
-    return distill(teacher, source, IMAGES, recipe, labels=labels, group=group, **others)
+    batches.labels = torch.arange(IMAGES) % 3 if METHODS[method].reads_labels else None
+    silent = JobContext(group=group or ProcessGroup(), log=lambda line: None, **context)
+    return fit(teacher, batches, recipe, silent)
 
 
 def _member(rank, size, folder, work):
@@ -163,7 +164,7 @@ def test_every_method_gives_the_student_and_the_record_of_one_process(
 
 def test_a_batch_without_equal_parts_is_refused(tiny_teacher, online_batches, distill_recipe):
     with pytest.raises(BadInput, match=r"distill\.batch = 6 has no equal parts for 4 GPUs"):
-        distill(tiny_teacher, online_batches, IMAGES, distill_recipe(), group=ProcessGroup(0, 4))
+        run_of("wecolora", online_batches, distill_recipe(), tiny_teacher, ProcessGroup(0, 4))
 
 
 def test_told_to_stop_one_of_them_all_stop_and_the_first_saves(
@@ -176,10 +177,12 @@ def test_told_to_stop_one_of_them_all_stop_and_the_first_saves(
         asked = iter([False] * 4 + [group.rank == 1])
         state = Checkpoint(folder if group.rank == 0 else folder / "other", "run")
         with pytest.raises(Stopped, match="epoch 2, 4 of 6"):
-            run_of("dmae", online_batches, recipe, headed_teacher, group, resume=state, stopping=lambda: next(asked))
+            run_of(
+                "dmae", online_batches, recipe, headed_teacher, group, checkpoint=state, stopping=lambda: next(asked)
+            )
         assert not (folder / "other").exists()
         again = Checkpoint(folder if group.rank == 0 else None, "run")  # the others get what the first has read
-        resumed, history = run_of("dmae", online_batches, recipe, headed_teacher, group, resume=again)
+        resumed, history = run_of("dmae", online_batches, recipe, headed_teacher, group, checkpoint=again)
         whole, whole_history = run_of("dmae", online_batches, recipe, headed_teacher, group)
         assert history == whole_history
         return all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in resumed.state_dict().items())

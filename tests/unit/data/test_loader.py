@@ -121,10 +121,9 @@ def test_features_are_the_same_for_any_number_of_workers(array_index, tiny_teach
         assert all(torch.equal(*pair) for pair in zip(found[0][split], found[1][split], strict=True))
 
 
-def test_an_online_source_gives_the_same_for_any_number_of_workers(array_index, tiny_teacher):
-    settings = ((0.5,) * 3, (0.25,) * 3, 3, 16)
+def test_online_batches_are_the_same_for_any_number_of_workers(array_index, tiny_teacher, distill_recipe):
     alone, helped = (
-        OnlineBatches(array_index, range(12), tiny_teacher, *settings, workers=workers) for workers in (0, 2)
+        OnlineBatches(array_index, range(12), tiny_teacher, distill_recipe(), workers=workers) for workers in (0, 2)
     )
     for view in (0, 1):  # an epoch each
         batches = [[3, 1, 2], [11], [0, 5]]

@@ -15,7 +15,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from wecolora.config.recipes import ProbeJob, ProbeRecipe
-from wecolora.config.runs import RunSpec
 from wecolora.core.errors import BadInput
 from wecolora.evaluation import probe
 from wecolora.evaluation.probe import _score, auc, largest_class, probe_head, targets, train_probe
@@ -264,7 +263,8 @@ def test_classes_without_an_auc_are_told(tmp_path, caplog, monkeypatch):
             scores=[tmp_path / "tags.json"],
             provenance=tmp_path / "circumstances.json",
             recipe=recipe,
-            run=RunSpec.parse("one", "teacher"),
+            teacher="one",
+            run="teacher",
             threads=1,
         )
     score = json.loads((tmp_path / "tags.json").read_text())

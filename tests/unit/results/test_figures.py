@@ -13,8 +13,9 @@ from PIL import Image
 
 from tests.markup import NASTY
 from wecolora.config.methods import METHODS
+from wecolora.config.own_methods import COLOUR
 from wecolora.config.recipes import ArtifactRecipe
-from wecolora.results.figures import COLOURS, draw, save_figure, tidy_figure, write_figure
+from wecolora.results.figures import draw, save_figure, tidy_figure, write_figure
 from wecolora.results.scores import read_scores
 
 ALPHAS = (10, 1, 5, 2)
@@ -101,7 +102,7 @@ def test_a_line_is_a_method_and_a_ratio(score_files):
             line = lines[f"{METHODS[method].label}, r = {r}"]
             np.testing.assert_array_equal(np.asarray(line.get_xdata(), float), [1, 2, 5, 10])
             np.testing.assert_allclose(line.get_ydata(), [value(method, r, a) for a in (1, 2, 5, 10)])
-            assert to_hex(line.get_color()).upper() == COLOURS[method]
+            assert to_hex(line.get_color()).upper() == METHODS[method].colour
     # Told apart in grey print too, and the same for a ratio in every figure.
     assert len({(line.get_linestyle(), line.get_marker(), line.get_color()) for line in lines.values()}) == 4
     for r in (2, 3):
@@ -164,12 +165,13 @@ def test_another_ratio_still_gets_a_line(score_files):
 
 
 def test_every_method_that_trains_has_a_colour_of_its_own():
-    assert set(COLOURS) == set(METHODS) - {"teacher"}
-    colours = np.array([to_rgb(colour) for colour in COLOURS.values()])
+    """And a user's own, which has another by default."""
+    drawn = {name: method.colour for name, method in METHODS.items() if name != "teacher"}
+    colours = np.array([to_rgb(colour) for colour in (*drawn.values(), COLOUR)])
     distances = np.linalg.norm(colours[:, None] - colours, axis=2) + 9 * np.eye(len(colours))
     assert distances.min() > 0.25
     # Okabe and Ito's, of the methods that the paper's figures compare.
-    assert (COLOURS["wecolora"], COLOURS["weco_kd"]) == ("#0072B2", "#D55E00")
+    assert (drawn["wecolora"], drawn["weco_kd"]) == ("#0072B2", "#D55E00")
 
 
 # What users type

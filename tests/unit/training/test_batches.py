@@ -20,8 +20,13 @@ MEAN, STD, SEED = (0.5, 0.4, 0.6), (0.25, 0.3, 0.2), 3
 
 
 @pytest.fixture
-def online(array_index, tiny_teacher):
-    return OnlineBatches(array_index, POSITIONS, tiny_teacher, MEAN, STD, SEED, 16)
+def recipe(distill_recipe):
+    return distill_recipe(mean=MEAN, std=STD, corpus_seed=SEED)
+
+
+@pytest.fixture
+def online(array_index, tiny_teacher, recipe):
+    return OnlineBatches(array_index, POSITIONS, tiny_teacher, recipe)
 
 
 @pytest.fixture
@@ -54,14 +59,14 @@ def test_online_takes_the_recorded_views_of_its_positions(array_index, online):
         np.testing.assert_array_equal(found.numpy(), apply_view(array_index.picture(position), view, 16))
 
 
-def test_without_a_teacher_it_gives_the_same_pixels_and_no_tokens(array_index, online):
-    bare = OnlineBatches(array_index, POSITIONS, None, MEAN, STD, SEED, 16)
+def test_without_a_teacher_it_gives_the_same_pixels_and_no_tokens(array_index, online, recipe):
+    bare = OnlineBatches(array_index, POSITIONS, None, recipe)
     pixels, tokens = bare.batch([3, 0, 1], 5)
     assert torch.equal(pixels, online.batch([3, 0, 1], 5)[0]) and tokens.numel() == 0
 
 
-def test_the_teachers_head_changes_no_token(array_index, online, headed_teacher):
-    headed = OnlineBatches(array_index, POSITIONS, headed_teacher, MEAN, STD, SEED, 16)
+def test_the_teachers_head_changes_no_token(array_index, online, headed_teacher, recipe):
+    headed = OnlineBatches(array_index, POSITIONS, headed_teacher, recipe)
     assert torch.equal(headed.batch([0, 2], 1)[1], online.batch([0, 2], 1)[1])
 
 
@@ -73,9 +78,15 @@ def test_online_tokens_become_timms_output_by_the_final_norm(online, tiny_teache
         assert not torch.allclose(tokens, wanted, atol=0.01)  # the norm does something
 
 
+def test_they_know_how_many_images_there_are(cached, online):
+    """The first of a cache may be fewer than its shards hold: a run's alpha ends within one."""
+    assert online.images == cached.images == len(POSITIONS)
+    assert CachedBatches(cached.reader, 3).images == 3
+
+
 def test_the_batch_does_not_matter_to_an_image(cached, online):
-    for source in (cached, online):
-        together, alone = source.batch([0, 1, 2, 3], 1), source.batch([2], 1)
+    for batches in (cached, online):
+        together, alone = batches.batch([0, 1, 2, 3], 1), batches.batch([2], 1)
         assert torch.equal(together[0][2:3], alone[0])
         torch.testing.assert_close(together[1][2:3], alone[1])
 
@@ -89,54 +100,54 @@ class Recorder:
     def __init__(self, fail_at=None):
         self.asked, self.threads, self.fail_at = [], set(), fail_at
 
-    def batches(self, batches, view):
-        for rows in batches:
-            self.asked.append(list(rows))
+    def read(self, rows, view):
+        for batch in rows:
+            self.asked.append(list(batch))
             self.threads.add(threading.current_thread())
             if len(self.asked) - 1 == self.fail_at:
                 raise ValueError("broken batch")
-            yield torch.tensor(rows), torch.tensor([view])
+            yield torch.tensor(batch), torch.tensor([view])
 
 
 def test_batches_come_in_order(cached):
-    batches = [[0, 1], [3], [2, 0, 1]]
-    for (pixels, tokens), rows in zip(prefetched(cached, batches, 2), batches, strict=True):
+    asked = [[0, 1], [3], [2, 0, 1]]
+    for (pixels, tokens), rows in zip(prefetched(cached, asked, 2), asked, strict=True):
         wanted = cached.batch(rows, 2)
         assert torch.equal(pixels, wanted[0]) and torch.equal(tokens, wanted[1])
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
 def test_each_batch_is_asked_once(count):
-    source = Recorder()
-    batches = [[number] for number in range(count)]
-    assert [rows.tolist() for rows, _ in prefetched(source, batches, 0)] == batches == source.asked
+    batches = Recorder()
+    asked = [[number] for number in range(count)]
+    assert [rows.tolist() for rows, _ in prefetched(batches, asked, 0)] == asked == batches.asked
 
 
 def test_the_next_batch_is_read_while_the_caller_works():
-    source = Recorder()
-    batches = prefetched(source, iter([[number] for number in range(5)]), 0)
-    assert next(batches)[0].tolist() == [0]
+    batches = Recorder()
+    coming = prefetched(batches, iter([[number] for number in range(5)]), 0)
+    assert next(coming)[0].tolist() == [0]
     for _ in range(200):  # it is read without being asked for, and no more than that one
-        if len(source.asked) >= 2:
+        if len(batches.asked) >= 2:
             break
         time.sleep(0.01)
-    assert source.asked == [[0], [1]]
-    assert len(source.threads) == 1 and threading.main_thread() not in source.threads
-    batches.close()
+    assert batches.asked == [[0], [1]]
+    assert len(batches.threads) == 1 and threading.main_thread() not in batches.threads
+    coming.close()
 
 
 def test_a_failing_batch_raises_in_the_caller_at_its_place():
-    source = Recorder(fail_at=2)
+    batches = Recorder(fail_at=2)
     got = []
     with pytest.raises(ValueError, match="broken batch"):
-        for rows, _ in prefetched(source, [[number] for number in range(5)], 0):
+        for rows, _ in prefetched(batches, [[number] for number in range(5)], 0):
             got.append(rows.tolist())
     assert got == [[0], [1]]
 
 
 def test_a_caller_that_stops_leaves_no_thread():
     before = threading.active_count()
-    batches = prefetched(Recorder(), [[number] for number in range(5)], 0)
-    next(batches)
-    batches.close()
+    coming = prefetched(Recorder(), [[number] for number in range(5)], 0)
+    next(coming)
+    coming.close()
     assert threading.active_count() == before

@@ -13,6 +13,7 @@ from wecolora.config.teachers import Architecture
 from wecolora.core.errors import BadInput
 from wecolora.models import vit
 from wecolora.training.deit import DeiT, hard_loss, soft_loss
+from wecolora.training.students import start
 
 LABELS = torch.tensor([2, 0, 1, 2, 0])
 
@@ -176,8 +177,8 @@ def test_vit_b_has_one_token_and_one_position_more():
 @pytest.mark.parametrize("method", ["deit_hard", "deit_soft"])
 def test_a_teacher_without_a_head_is_refused_where_its_logits_are_needed(tiny_teacher, distill_recipe, method):
     with pytest.raises(BadInput, match=rf"teacher tiny: its weights have no head\.weight, and {method} learns from"):
-        DeiT(tiny_teacher, distill_recipe(method=method), LABELS)
-    assert DeiT(tiny_teacher, distill_recipe(method="deit")).terms == ("L1 of the mean of both tokens",)
+        start(tiny_teacher, distill_recipe(method=method), LABELS)
+    assert start(tiny_teacher, distill_recipe(method="deit")).terms == ("L1 of the mean of both tokens",)
 
 
 def test_a_corpus_without_labels_is_refused(array_index):

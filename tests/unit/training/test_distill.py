@@ -1,5 +1,6 @@
 """Distillation: the updates, what trains, and that a killed or cached run gives the same student."""
 
+import copy
 import dataclasses
 import math
 
@@ -24,11 +25,19 @@ from wecolora.models.weight_copy import copy_weights
 from wecolora.training import distill as module
 from wecolora.training.batches import CachedBatches, OnlineBatches, prefetched
 from wecolora.training.cache import CacheReader, write_shard
-from wecolora.training.distill import distill, update_windows
+from wecolora.training.distill import update_windows
+from wecolora.training.fit import JobContext, fit
 from wecolora.training.objectives import start_student
-from wecolora.training.students import OBJECTIVES, start
+from wecolora.training.students import start
 
 IMAGES = 36
+
+
+def distill(teacher, batches, recipe, *, images=IMAGES, labels=None, **context):
+    """A run on the first images of the batches; ``context`` as JobContext has it."""
+    batches = copy.copy(batches)
+    batches.images, batches.labels = images, labels
+    return fit(teacher, batches, recipe, JobContext(**{"log": lambda line: None, **context}))
 
 
 def same(one, other):
@@ -94,7 +103,7 @@ def test_the_gradient_of_every_window_is_the_mean_of_its_micro_batches(
 ):
     """36 images in batches of 6, four to an update: windows of 4 and, left over, 2."""
     recipe = distill_recipe(method="weco_kd", epochs=1, accumulate=4)
-    distill(tiny_teacher, online_batches, IMAGES, recipe)
+    distill(tiny_teacher, online_batches, recipe)
     student = copy_weights(tiny_teacher, recipe.input.architecture.model_dump(), 2)
     batches = online_batches.calls[:]
     assert len(batches) == 6 and len(spies[0].gradients) == 2
@@ -114,7 +123,7 @@ def test_the_learning_rate_follows_warmup_and_cosine_once_an_update(
     tiny_teacher, online_batches, distill_recipe, spies
 ):
     recipe = distill_recipe(epochs=4, warmup_epochs=2, accumulate=3, lr=0.5)
-    _, history = distill(tiny_teacher, online_batches, IMAGES, recipe)
+    _, history = distill(tiny_teacher, online_batches, recipe)
     cosine = [0.5 * (1 + math.cos(math.pi * x)) for x in (0, 0.25, 0.5, 0.75)]
     expected = [0.5 * factor for factor in [0, 0.25, 0.5, 0.75, *cosine]]
     assert spies[0].lrs == pytest.approx(expected)
@@ -123,12 +132,12 @@ def test_the_learning_rate_follows_warmup_and_cosine_once_an_update(
 
 def test_the_first_update_has_no_learning_rate(tiny_teacher, online_batches, distill_recipe):
     recipe = distill_recipe(method="weco_kd", epochs=1, accumulate=6, warmup_epochs=1)
-    student, _ = distill(tiny_teacher, online_batches, IMAGES, recipe)
+    student, _ = distill(tiny_teacher, online_batches, recipe)
     assert same(student, copy_weights(tiny_teacher, recipe.input.architecture.model_dump(), 2))
 
 
 def test_an_epoch_sees_each_image_once_in_a_new_order_and_its_own_view(tiny_teacher, online_batches, distill_recipe):
-    distill(tiny_teacher, online_batches, 34, distill_recipe(epochs=5, views=2))
+    distill(tiny_teacher, online_batches, distill_recipe(epochs=5, views=2), images=34)
     epochs = [online_batches.calls[5 * epoch : 5 * epoch + 5] for epoch in range(5)]
     assert len(online_batches.calls) == 25  # 34 images fill five batches of 6; the sixth is dropped
     assert [{view for _, view in epoch} for epoch in epochs] == [{0}, {1}, {0}, {1}, {0}]
@@ -138,13 +147,13 @@ def test_an_epoch_sees_each_image_once_in_a_new_order_and_its_own_view(tiny_teac
 
 
 def test_dropped_micro_batches_are_not_even_read(tiny_teacher, online_batches, distill_recipe):
-    distill(tiny_teacher, online_batches, IMAGES, distill_recipe(epochs=1, accumulate=4, leftover="drop"))
+    distill(tiny_teacher, online_batches, distill_recipe(epochs=1, accumulate=4, leftover="drop"))
     assert len(online_batches.calls) == 4
 
 
 def test_a_distillation_equals_one_written_in_plain_torch(tiny_teacher, online_batches, distill_recipe):
     recipe = distill_recipe(method="weco_kd", accumulate=4, epochs=3, loss_point="before_norm")
-    found, history = distill(tiny_teacher, online_batches, IMAGES, recipe)
+    found, history = distill(tiny_teacher, online_batches, recipe)
     student = copy_weights(tiny_teacher, recipe.input.architecture.model_dump(), 2)
     matrices = [p for p in student.parameters() if p.ndim > 1]
     vectors = [p for p in student.parameters() if p.ndim == 1]
@@ -187,7 +196,7 @@ def test_every_method_lowers_its_loss_and_leaves_the_teacher_alone(
 ):
     before = snapshot(headed_teacher)
     recipe = distill_recipe(method=method, epochs=8, lr=1e-2)
-    student, history = distill(headed_teacher, online_batches, IMAGES, recipe, labels=labels_of(method))
+    student, history = distill(headed_teacher, online_batches, recipe, labels=labels_of(method))
     assert history[-1]["loss"] < 0.95 * history[0]["loss"]
     assert same(headed_teacher, before)
     for parameter in headed_teacher.parameters():
@@ -211,9 +220,9 @@ def test_every_method_lowers_its_loss_and_leaves_the_teacher_alone(
 @pytest.mark.parametrize("method", [method for method in DISTILLED if METHODS[method].online])
 def test_a_method_whose_teacher_runs_online_needs_no_tokens(headed_teacher, online_batches, distill_recipe, method):
     recipe = distill_recipe(method=method, epochs=2)
-    student, _ = distill(headed_teacher, online_batches, IMAGES, recipe)
+    student, _ = distill(headed_teacher, online_batches, recipe)
     online_batches.teacher = None
-    assert same(distill(headed_teacher, online_batches, IMAGES, recipe)[0], student)
+    assert same(distill(headed_teacher, online_batches, recipe)[0], student)
 
 
 def test_labels_follow_their_images(headed_teacher, online_batches, distill_recipe, monkeypatch):
@@ -223,7 +232,7 @@ def test_labels_follow_their_images(headed_teacher, online_batches, distill_reci
     objective = start(headed_teacher, distill_recipe(method="deit_hard"), known)
     objective.register_forward_hook(lambda module, inputs, output: seen.append(inputs[2]))
     monkeypatch.setattr(module, "start", lambda *_: objective)
-    distill(headed_teacher, online_batches, IMAGES, distill_recipe(method="deit_hard", epochs=2), labels=known)
+    distill(headed_teacher, online_batches, distill_recipe(method="deit_hard", epochs=2), labels=known)
     assert len(seen) == len(online_batches.calls) == 12
     for (rows, _), labels in zip(online_batches.calls, seen, strict=True):
         assert torch.equal(labels, known[torch.tensor(rows)])
@@ -239,12 +248,8 @@ def test_an_objective_is_told_each_epoch_before_its_first_batch(
     objective.register_forward_hook(lambda *_: told.append("batch"))
     monkeypatch.setattr(objective, "start_epoch", lambda epoch, done: told.append((epoch, done)) or real(epoch, done))
     monkeypatch.setattr(module, "start", lambda *_: objective)
-    distill(tiny_teacher, online_batches, IMAGES, recipe)
+    distill(tiny_teacher, online_batches, recipe)
     assert told == [part for epoch in range(3) for part in ((epoch, 0), *["batch"] * 6)]
-
-
-def test_every_objective_has_its_class():
-    assert {method.objective for method in METHODS.values()} == set(OBJECTIVES)
 
 
 @pytest.mark.parametrize("method", DISTILLED)
@@ -265,7 +270,7 @@ def test_the_copied_weights_stay_frozen_until_the_merge(
     monkeypatch.setattr("wecolora.training.objectives.merge", lambda model: model)
     recipe = distill_recipe(method=method)
     start = snapshot(start_student(tiny_teacher, recipe))
-    student, _ = distill(tiny_teacher, online_batches, IMAGES, recipe)
+    student, _ = distill(tiny_teacher, online_batches, recipe)
     for name, tensor in student.state_dict().items():
         moves = ".A." in name or ".B." in name
         assert torch.equal(tensor, start[name]) == (not moves), name
@@ -275,7 +280,7 @@ def test_the_merged_student_differs_from_its_teacher_in_the_adapted_matrices_alo
     tiny_teacher, online_batches, distill_recipe
 ):
     recipe = distill_recipe()
-    student, _ = distill(tiny_teacher, online_batches, IMAGES, recipe)
+    student, _ = distill(tiny_teacher, online_batches, recipe)
     start = copy_weights(tiny_teacher, recipe.input.architecture.model_dump(), 2).state_dict()
     adapted = {f"{layer}.weight" for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")}
     for name, tensor in student.state_dict().items():
@@ -284,9 +289,7 @@ def test_the_merged_student_differs_from_its_teacher_in_the_adapted_matrices_alo
 
 def test_explicit_layers_decide_the_students_depth(tiny_teacher, online_batches, distill_recipe):
     for method in ("scratch_kd", "wecolora"):
-        student, _ = distill(
-            tiny_teacher, online_batches, IMAGES, distill_recipe(method=method, epochs=1, layers=[0, 1, 3])
-        )
+        student, _ = distill(tiny_teacher, online_batches, distill_recipe(method=method, epochs=1, layers=[0, 1, 3]))
         assert len(student.blocks) == 3
 
 
@@ -296,7 +299,7 @@ def test_the_recorded_loss_is_taken_at_the_loss_point(
     tiny_teacher, online_batches, distill_recipe, method, point, spies
 ):
     recipe = distill_recipe(method=method, epochs=1, loss_point=point, lr=0.0)
-    _, history = distill(tiny_teacher, online_batches, IMAGES, recipe)
+    _, history = distill(tiny_teacher, online_batches, recipe)
     student = copy_weights(tiny_teacher, recipe.input.architecture.model_dump(), 2)
     pixels, _ = online_batches.batch(range(IMAGES), 0)
     with torch.no_grad():
@@ -309,7 +312,7 @@ def test_the_recorded_loss_is_taken_at_the_loss_point(
 def test_the_final_norm_trains_only_where_the_loss_comes_after_it(tiny_teacher, online_batches, distill_recipe):
     for point in ("before_norm", "after_norm"):
         recipe = distill_recipe(method="weco_kd", loss_point=point)
-        student, _ = distill(tiny_teacher, online_batches, IMAGES, recipe)
+        student, _ = distill(tiny_teacher, online_batches, recipe)
         assert torch.equal(student.norm.weight, tiny_teacher.norm.weight) == (point == "before_norm")
 
 
@@ -317,7 +320,7 @@ def test_the_final_norm_trains_only_where_the_loss_comes_after_it(tiny_teacher, 
 def test_the_seed_decides_the_student(headed_teacher, online_batches, distill_recipe, method):
     labels = labels_of(method)
     one, again, other = (
-        distill(headed_teacher, online_batches, IMAGES, distill_recipe(method=method, seed=seed), labels=labels)
+        distill(headed_teacher, online_batches, distill_recipe(method=method, seed=seed), labels=labels)
         for seed in (0, 0, 1)
     )
     assert same(one[0], again[0]) and one[1] == again[1] and not same(one[0], other[0])
@@ -326,7 +329,7 @@ def test_the_seed_decides_the_student(headed_teacher, online_batches, distill_re
 def test_the_record_of_an_epoch_holds_the_loss_against_the_teachers_own_spread(
     tiny_teacher, online_batches, distill_recipe
 ):
-    _, history = distill(tiny_teacher, online_batches, IMAGES, distill_recipe(epochs=2))
+    _, history = distill(tiny_teacher, online_batches, distill_recipe(epochs=2))
     for epoch in history:
         assert set(epoch) == {"loss", "relative_loss", "student_rank", "teacher_rank", "lr", "signs"}
         assert epoch["relative_loss"] > 0 and 1 <= epoch["student_rank"] <= 32 and 1 <= epoch["teacher_rank"] <= 32
@@ -335,7 +338,7 @@ def test_the_record_of_an_epoch_holds_the_loss_against_the_teachers_own_spread(
 def test_a_loss_that_is_no_distance_is_compared_with_none(headed_teacher, online_batches, distill_recipe):
     lines = []
     recipe = distill_recipe(method="minivit", epochs=1)
-    _, history = distill(headed_teacher, online_batches, IMAGES, recipe, log=lines.append)
+    _, history = distill(headed_teacher, online_batches, recipe, log=lines.append)
     assert history[0]["relative_loss"] is None
     assert lines[0] == "the loss has these terms: soft logits, attention relations, hidden relations"
     assert "deviation" not in lines[1]
@@ -363,16 +366,16 @@ def test_a_run_killed_after_an_epoch_and_resumed_gives_the_same_student(
     headed_teacher, online_batches, distill_recipe, method, tmp_path
 ):
     recipe, labels = distill_recipe(method=method, epochs=4), labels_of(method)
-    whole, whole_history = distill(headed_teacher, online_batches, IMAGES, recipe, labels=labels)
+    whole, whole_history = distill(headed_teacher, online_batches, recipe, labels=labels)
     state = Checkpoint(tmp_path, "run")
     with pytest.raises(Killed):
-        distill(headed_teacher, online_batches, IMAGES, recipe, labels=labels, resume=state, log=killer("epoch 3/4"))
+        distill(headed_teacher, online_batches, recipe, labels=labels, checkpoint=state, log=killer("epoch 3/4"))
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".pt"] == ["run.pt"]
     lines = []
     online_batches.calls.clear()
     state = Checkpoint(tmp_path, "run")
     resumed, history = distill(
-        headed_teacher, online_batches, IMAGES, recipe, labels=labels, resume=state, log=lines.append
+        headed_teacher, online_batches, recipe, labels=labels, checkpoint=state, log=lines.append
     )
     assert lines[1] == "resumed after epoch 2 and 0 of 6 micro-batches of the next"
     assert len(online_batches.calls) == 2 * 6  # epochs 3 and 4 alone
@@ -394,7 +397,7 @@ def test_a_run_told_to_stop_goes_on_after_the_update_at_which_it_stopped(
 ):
     """Of each epoch's three updates: within one, at the end of one, and twice in one."""
     recipe, labels = distill_recipe(method=method, epochs=3), labels_of(method)
-    whole, whole_history = distill(headed_teacher, online_batches, IMAGES, recipe, labels=labels)
+    whole, whole_history = distill(headed_teacher, online_batches, recipe, labels=labels)
     calls, state = online_batches.calls[:], Checkpoint(tmp_path, "run")
     online_batches.calls.clear()
     stops = [(4, "epoch 2, 2 of 6"), (1, "epoch 2, 4 of 6"), (1, "epoch 2, 6 of 6"), (1, "epoch 3, 2 of 6")]
@@ -404,15 +407,14 @@ def test_a_run_told_to_stop_goes_on_after_the_update_at_which_it_stopped(
             distill(
                 headed_teacher,
                 online_batches,
-                IMAGES,
                 recipe,
                 labels=labels,
-                resume=state,
+                checkpoint=state,
                 stopping=lambda asked=asked: next(asked),
             )
     lines = []
     resumed, history = distill(
-        headed_teacher, online_batches, IMAGES, recipe, labels=labels, resume=state, log=lines.append
+        headed_teacher, online_batches, recipe, labels=labels, checkpoint=state, log=lines.append
     )
     assert lines[1] == "resumed after epoch 2 and 2 of 6 micro-batches of the next"
     assert same(resumed, whole) and history == whole_history
@@ -424,13 +426,13 @@ def test_a_state_from_before_epochs_were_cut_is_one_of_their_ends(
     tiny_teacher, online_batches, distill_recipe, tmp_path
 ):
     recipe, state = distill_recipe(), Checkpoint(tmp_path, "run")
-    whole, whole_history = distill(tiny_teacher, online_batches, IMAGES, recipe)
+    whole, whole_history = distill(tiny_teacher, online_batches, recipe)
     with pytest.raises(Killed):
-        distill(tiny_teacher, online_batches, IMAGES, recipe, resume=state, log=killer("epoch 2/3"))
+        distill(tiny_teacher, online_batches, recipe, checkpoint=state, log=killer("epoch 2/3"))
     saved = state.load()
     del saved["tally"]
     state.save(saved)
-    resumed, history = distill(tiny_teacher, online_batches, IMAGES, recipe, resume=state)
+    resumed, history = distill(tiny_teacher, online_batches, recipe, checkpoint=state)
     assert same(resumed, whole) and history == whole_history
 
 
@@ -446,11 +448,11 @@ def test_a_long_epoch_is_saved_in_its_middle(tiny_teacher, online_batches, disti
         return False
 
     with pytest.raises(Killed):
-        distill(tiny_teacher, online_batches, IMAGES, recipe, resume=state, stopping=killed)
+        distill(tiny_teacher, online_batches, recipe, checkpoint=state, stopping=killed)
     lines = []
-    resumed, history = distill(tiny_teacher, online_batches, IMAGES, recipe, resume=state, log=lines.append)
+    resumed, history = distill(tiny_teacher, online_batches, recipe, checkpoint=state, log=lines.append)
     assert lines[1] == "resumed after epoch 1 and 2 of 6 micro-batches of the next"
-    whole, whole_history = distill(tiny_teacher, online_batches, IMAGES, recipe)
+    whole, whole_history = distill(tiny_teacher, online_batches, recipe)
     assert same(resumed, whole) and history == whole_history
 
 
@@ -458,9 +460,9 @@ def test_a_run_killed_while_its_student_was_being_written_trains_no_further(
     tiny_teacher, online_batches, distill_recipe, tmp_path
 ):
     recipe, state = distill_recipe(), Checkpoint(tmp_path, "run")
-    whole, history = distill(tiny_teacher, online_batches, IMAGES, recipe, resume=state)
+    whole, history = distill(tiny_teacher, online_batches, recipe, checkpoint=state)
     online_batches.calls.clear()
-    resumed, again = distill(tiny_teacher, online_batches, IMAGES, recipe, resume=state)
+    resumed, again = distill(tiny_teacher, online_batches, recipe, checkpoint=state)
     assert same(resumed, whole) and again == history and not online_batches.calls
 
 
@@ -469,7 +471,7 @@ def test_a_run_killed_while_its_student_was_being_written_trains_no_further(
 
 @pytest.fixture
 def cached_batches(tiny_teacher, unlabelled_index, distill_recipe, tmp_path):
-    """The same pictures and tokens as the online source, from two shards."""
+    """The same pictures and tokens as online, from two shards."""
     recipe = distill_recipe()
     shard_recipe = CacheRecipe.model_validate({**recipe.cache(), "low": 0, "high": 100})
     paths = [tmp_path / "000.h5", tmp_path / "001.h5"]
@@ -492,9 +494,9 @@ def test_cached_and_online_give_the_same_student_up_to_the_caches_rounding(
     tiny_teacher, online_batches, cached_batches, distill_recipe, method
 ):
     recipe = distill_recipe(method=method)
-    online, _ = distill(tiny_teacher, online_batches, IMAGES, recipe)
-    cached, _ = distill(tiny_teacher, cached_batches, IMAGES, recipe)
-    other, _ = distill(tiny_teacher, online_batches, IMAGES, distill_recipe(method=method, seed=1))
+    online, _ = distill(tiny_teacher, online_batches, recipe)
+    cached, _ = distill(tiny_teacher, cached_batches, recipe)
+    other, _ = distill(tiny_teacher, online_batches, recipe.model_copy(update={"seed": 1}))
     pixels, _ = online_batches.batch(range(IMAGES), 0)
     with torch.no_grad():
         copied = copy_weights(tiny_teacher, recipe.input.architecture.model_dump(), 2)
@@ -511,9 +513,9 @@ def test_a_method_whose_teacher_runs_learns_the_same_from_the_crops_of_the_cache
 ):
     recipe = distill_recipe(method=method, epochs=2)
     online_batches.teacher = None
-    decoded, decoded_history = distill(headed_teacher, online_batches, IMAGES, recipe)
+    decoded, decoded_history = distill(headed_teacher, online_batches, recipe)
     crops = CachedBatches(cached_batches.reader, tokens=False)
-    student, history = distill(headed_teacher, crops, IMAGES, recipe)
+    student, history = distill(headed_teacher, crops, recipe)
     assert same(student, decoded) and history == decoded_history
 
 
@@ -521,7 +523,7 @@ def test_the_teacher_of_a_cached_run_serves_its_final_norm_alone(tiny_teacher, c
     ran = []
     for name, part in tiny_teacher.named_children():
         part.register_forward_hook(lambda *_, name=name: ran.append(name))
-    distill(tiny_teacher, cached_batches, IMAGES, distill_recipe(epochs=1))
+    distill(tiny_teacher, cached_batches, distill_recipe(epochs=1))
     assert set(ran) == {"norm"}
 
 
@@ -549,8 +551,7 @@ def test_a_student_is_distilled_from_unlabelled_files(tiny_teacher, distill_reci
     positions, _, _ = read_subset(tmp_path / "subset.parquet")
     assert sorted(positions) == list(range(12))
     recipe = distill_recipe()
-    source = OnlineBatches(index, positions, tiny_teacher, recipe.input.mean, recipe.input.std, 0, 16)
-    _, history = distill(tiny_teacher, source, 12, recipe)
+    _, history = fit(tiny_teacher, OnlineBatches(index, positions, tiny_teacher, recipe), recipe)
     assert len(history) == 3
 
 
@@ -568,25 +569,25 @@ def test_the_shared_index_does_refuse_to_show_a_label(unlabelled_index):
 @pytest.mark.parametrize(("images", "leftover"), [(5, "use"), (11, "drop"), (0, "use")])
 def test_a_subset_too_small_for_one_update_is_refused(tiny_teacher, online_batches, distill_recipe, images, leftover):
     with pytest.raises(BadInput, match=rf"alpha = 100\.0: its {images} images do not fill one update"):
-        distill(tiny_teacher, online_batches, images, distill_recipe(leftover=leftover))
+        distill(tiny_teacher, online_batches, distill_recipe(leftover=leftover), images=images)
 
 
 @pytest.mark.parametrize(("images", "leftover"), [(6, "use"), (12, "drop")])
 def test_a_subset_of_exactly_one_update_is_enough(tiny_teacher, online_batches, distill_recipe, images, leftover):
-    _, history = distill(tiny_teacher, online_batches, images, distill_recipe(leftover=leftover, epochs=1))
+    _, history = distill(tiny_teacher, online_batches, distill_recipe(leftover=leftover, epochs=1), images=images)
     assert len(history) == 1
 
 
 def test_micro_batches_of_one_image_work(tiny_teacher, online_batches, distill_recipe):
     """They have no spread to compare the loss with."""
-    _, history = distill(tiny_teacher, online_batches, 4, distill_recipe(batch=1, epochs=1))
+    _, history = distill(tiny_teacher, online_batches, distill_recipe(batch=1, epochs=1), images=4)
     assert math.isfinite(history[0]["loss"]) and not history[0]["relative_loss"] < 1
 
 
 def test_a_diverging_student_stops_the_run_and_saves_nothing(tiny_teacher, online_batches, distill_recipe, tmp_path):
     recipe, state, lines = distill_recipe(method="weco_kd", lr=1e30), Checkpoint(tmp_path, "run"), []
     with pytest.raises(BadInput, match=r"weco_kd: the loss is no number in epoch 1; lower distill\.lr"):
-        distill(tiny_teacher, online_batches, IMAGES, recipe, resume=state, log=lines.append)
+        distill(tiny_teacher, online_batches, recipe, checkpoint=state, log=lines.append)
     assert "WARNING: training unstable: the loss is nan" in lines
     assert not state.path.exists()
 
@@ -594,4 +595,4 @@ def test_a_diverging_student_stops_the_run_and_saves_nothing(tiny_teacher, onlin
 def test_a_teacher_whose_tokens_are_no_numbers_stops_the_run(tiny_teacher, online_batches, distill_recipe):
     tiny_teacher.blocks[0].mlp.fc1.weight.fill_(float("nan"))
     with pytest.raises(BadInput, match="the loss is no number in epoch 1"):
-        distill(tiny_teacher, online_batches, IMAGES, distill_recipe())
+        distill(tiny_teacher, online_batches, distill_recipe())

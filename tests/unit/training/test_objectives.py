@@ -84,20 +84,20 @@ def test_the_table_of_expected_methods_is_complete():
 # What is compared
 
 
-@pytest.mark.parametrize("method", [name for name in TOKEN_METHODS if METHODS[name].objective != "blocks"])
+@pytest.mark.parametrize("method", [name for name in TOKEN_METHODS if METHODS[name].form != "blocks"])
 @pytest.mark.parametrize("point", ["before_norm", "after_norm"])
 def test_the_last_tokens_are_compared_at_the_loss_point(tiny_teacher, distill_recipe, images, method, point):
     objective = TokenObjective(tiny_teacher, distill_recipe(method=method, loss_point=point))
-    kind = METHODS[method].objective
+    form = METHODS[method].form
     given = ends(tiny_teacher, images, "before_norm")
     own, wanted = (ends(model, images, point) for model in (objective.student, tiny_teacher))
     found = objective(images, given, None)
     assert objective.blocks == []
-    torch.testing.assert_close(found.loss, token_loss(own, wanted, kind))
+    torch.testing.assert_close(found.loss, token_loss(own, wanted, form))
     torch.testing.assert_close(found.student, own[:, 0])
     torch.testing.assert_close(found.teacher, wanted[:, 0])
     assert not found.student.requires_grad and not found.teacher.requires_grad
-    if kind == "l1_kl":  # half of it is a divergence
+    if form == "l1_kl":  # half of it is a divergence
         assert found.deviation is None
     else:
         assert found.deviation.item() == pytest.approx((wanted - wanted.mean(0)).abs().mean().item(), rel=1e-5)

@@ -1,0 +1,46 @@
+"""A student of a teacher, by whatever method: one call, ``fit(teacher, batches, recipe, context)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from timm.models.vision_transformer import VisionTransformer
+
+from wecolora.config.methods import METHODS
+from wecolora.config.recipes import DistillRecipe
+from wecolora.core.checkpoint import Checkpoint
+from wecolora.core.process_group import ProcessGroup
+from wecolora.core.progress import Starting, silent
+from wecolora.training.batches import Batches
+from wecolora.training.students import library_object
+
+History = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """Where and how a student is made, which decides nothing of what it becomes; the defaults suit a notebook."""
+
+    device: str = "cpu"
+    group: ProcessGroup = field(default_factory=ProcessGroup)  # that make it together, each of which calls fit
+    workers: int = 0  # processes that may help this one
+    checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(None, ""))  # to go on from; kept nowhere
+    log: Callable[[str], None] = print
+    progress: Starting = silent  # of work that has no line of its own in the log for a long time
+    stopping: Callable[[], bool] = lambda: False  # asked now and then whether to save and to end
+
+
+def fit(
+    teacher: VisionTransformer, batches: Batches, recipe: DistillRecipe, context: JobContext | None = None
+) -> tuple[VisionTransformer, History]:
+    """The student of a recipe, a plain model, and the record of how it was made: an entry an epoch.
+
+    What makes it is named by the method's entry (``fitted_by``): a function of these four arguments. It raises BadInput
+    where teacher, images and recipe do not go together; Stopped where the context told it to stop.
+    """
+    student, history = library_object(METHODS[recipe.method].fitted_by)(
+        teacher, batches, recipe, context or JobContext()
+    )
+    return student, history
