@@ -3,6 +3,8 @@ results; then, and only then, the stage and what follows rerun. A test watches t
 (tests/unit/campaign/test_revisions.py).
 """
 
+from wecolora.config.datasets import SOURCES
+
 REVISIONS = {
     "fetch_teacher": 1,
     "pretrain_teacher": 2,
@@ -54,20 +56,14 @@ MODULES = {
     "prepare": [
         "data.bundled",
         "data.prepare",
-        "data.sources.bundled",
         "data.checking",
-        "data.sources.chestxray14",
-        "data.sources.cifar100",
         "data.columns",
-        "data.sources.folder",
-        "data.sources.imagenet",
-        "data.sources.inat2019",
         "data.labels",
         "data.listing",
-        "data.sources.resisc45",
         "data.rows",
-        "data.sources.table",
         "data.sources.tars",
+        *(f"data.sources.{source}" for source in SOURCES),
+        "config.datasets",
         "core.folders",
         "data.formats",
         "data.images",

@@ -42,7 +42,6 @@ from wecolora.config.timm_catalogue import weights_file
 from wecolora.config.values import PAPER_NAMES
 from wecolora.core.errors import BadInput
 from wecolora.core.files import sha256
-from wecolora.core.folders import file_state, folder_state
 
 FILES = {
     "table": ("tables/{}.csv", "tables/{}.md", "tables/{}.tex"),
@@ -50,10 +49,6 @@ FILES = {
     "claims": ("claims/{}.csv", "claims/{}_comparisons.csv", "claims/{}.md"),
     "computation": ("computation/{}.csv", "computation/{}.md", "computation/{}_speed.csv"),
 }
-
-# How deep the folders of an official data set are looked at for changes (files.folder_state): to its class folders, and
-# not into them, since every parse of the Snakefile looks.
-OFFICIAL = {"imagenet": 2, "cifar100": 2, "chestxray14": 2, "inat2019": 3, "resisc45": 2}
 
 
 def refuse_unquotable(python: str) -> None:
@@ -87,9 +82,9 @@ class Campaign:
         """A data set's folder that holds the results would grow by the campaign's own figures with each run."""
         results, own = Path("results").resolve(), Path(self.root).resolve()
         for name, data in self.config.datasets.items():
-            if data.source == "bundled":
+            if data.folder is None:
                 continue
-            root = Path(data.root).resolve()
+            root = Path(data.folder).resolve()
             if results.is_relative_to(root) or root.is_relative_to(own):
                 raise BadInput(
                     f"datasets.{name}.root: {root} holds the campaign's results, or lies within them, so that its own "
@@ -285,15 +280,10 @@ class Campaign:
     def prepare_recipe(self, w: Any) -> str:
         """Of a data set's index."""
         data = self.config.datasets[w.dataset].of_images()
-        folder = ""
-        if data.source != "bundled":
-            # The index names the real folder: a link that leads elsewhere, or a project that was moved, needs another.
-            folder = f"{Path(data.root).resolve()} {folder_state(data.root, OFFICIAL.get(data.source))}"
-        if data.source == "table":
-            folder += " " + file_state(Path(data.root) / data.table)
         probed = any(w.dataset in datasets for datasets in self.probe_jobs().values())
-        recipe = PrepareRecipe(name=w.dataset, data=data, folder=folder, probed=probed, revision=REVISIONS["prepare"])
-        return recipe.canonical()
+        return PrepareRecipe(
+            name=w.dataset, data=data, folder=data.state(), probed=probed, revision=REVISIONS["prepare"]
+        ).canonical()
 
     def subset_recipe(self, w: Any) -> str:
         """Of the corpus's order."""

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from wecolora.config.artifacts import Artifact, Runs
-from wecolora.config.datasets import Dataset, several_labels
+from wecolora.config.datasets import Dataset
 from wecolora.config.methods import METHODS, LossPoint, components
 from wecolora.config.protocol import IMAGENET_MEAN, IMAGENET_STD, Normalisation, Protocol, with_protocol
 from wecolora.config.runs import RunSpec, expand, union
@@ -195,7 +195,7 @@ class Config(Strict):
     def _check_classes(self, where: str, artifact: Artifact) -> None:
         """A latent figure colours classes, which is found out again when all students are trained."""
         for name in artifact.datasets:
-            if artifact.kind == "latent" and several_labels(self.datasets[name]):
+            if artifact.kind == "latent" and self.datasets[name].several_labels:
                 raise ValueError(
                     f"{where}.datasets: {name} has several labels an image, and classes are what a latent figure "
                     "colours; take a data set with one label an image"
@@ -215,9 +215,9 @@ class Config(Strict):
         if head_classes(self.teachers[teacher]) == 0:
             return f"learns from the teacher's logits, and {teacher} has no head; take deit, or weights with a head"
         corpus = self.datasets[self.corpus.dataset]
-        if corpus.source == "table" and corpus.labels is None:
+        if not corpus.labelled:
             return f"learns from labels, and the corpus, {self.corpus.dataset}, has none (labels: null)"
-        if several_labels(corpus):
+        if corpus.several_labels:
             return f"learns from one label an image, and the corpus, {self.corpus.dataset}, has several"
         return None
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from wecolora.config.datasets import share_of
 from wecolora.core.errors import BadInput
 from wecolora.core.folders import entries_of, files_below
 
@@ -55,11 +56,8 @@ class Listing:
     root: Path
     classes: list[str]
     entries: list[Entry]
-    multilabel: bool = False
     # The splits that it says to have, none of which may be empty.
     splits: tuple[str, ...] = ("train", "test")
-    # As published, by "train", "test" and "classes"; empty for a set of the user's own.
-    published: dict[str, int] = field(default_factory=dict)
     # Images that the set's own lists name, and that are not there.
     absent: list[str] = field(default_factory=list)
     # Where the class folders of training images lie, from the root, if there are such: "train/" or "".
@@ -114,15 +112,14 @@ def some(names: Sequence[str], count: int = 3, of: int | None = None) -> str:
 
 
 def drawn(groups: Sequence[int], share: float, seed: int, alone: bool = False) -> set[int]:
-    """Positions of a random share of each group: to the nearest whole number, halves up, at least one and not all where
-    a group has two, and where it has one, that one or none (``alone``). With the same seed, a smaller share lies in a
-    larger one."""
+    """Positions of a random share of each group (datasets.share_of), and of a group of one, that one or none
+    (``alone``). With the same seed, a smaller share lies in a larger one."""
     members: dict[int, list[int]] = {}
     for position, group in enumerate(groups):
         members.setdefault(group, []).append(position)
     chosen: set[int] = set()
     for group, positions in members.items():
-        count = min(max(int(len(positions) * share + 0.5), 1), len(positions) - 1) if len(positions) > 1 else int(alone)
+        count = share_of(len(positions), share) if len(positions) > 1 else int(alone)
         order = np.random.default_rng([seed, group]).permutation(len(positions))
         chosen |= {positions[place] for place in order[:count].tolist()}
     return chosen

@@ -25,7 +25,6 @@ DECIDES_NOTHING = {
     "core.files",
     "core.progress",
     "config.artifacts",
-    "config.datasets",
     "config.recipes",
     "config.teachers",
     "config.training",
