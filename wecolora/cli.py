@@ -38,7 +38,7 @@ def plan(arguments: argparse.Namespace) -> None:
         tflops, rate = plan.measured_tflops(teacher.architecture, device), f"measured here, {teacher.label} on {device}"
     console = Console(**PLAIN)
     plan.show(plan.make_plan(campaign), campaign.config.name, tflops or plan.TFLOPS, rate, console)
-    roots = [data.root for data in campaign.config.datasets.values() if data.source != "bundled"]
+    roots = [data.folder for data in campaign.config.datasets.values() if data.folder is not None]
     if missing := [root for root in roots if not os.path.isdir(root)]:
         console.print(f"These roots of data sets do not exist here: {', '.join(missing)}.", soft_wrap=True)
 

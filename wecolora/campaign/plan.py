@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,21 +27,13 @@ from wecolora.config.recipes import StudentShape, assumed_classes
 from wecolora.config.runs import RunSpec
 from wecolora.config.teachers import Architecture
 from wecolora.data.images import read_columns
-from wecolora.data.prepare import SOURCES
-from wecolora.data.sources import chestxray14, cifar100, imagenet, inat2019, resisc45
+from wecolora.data.prepare import listing_of
 from wecolora.models.vit import build, pooled
 from wecolora.results.computation import bytes_per_view, counts
 
 # Sustained, and a guess: 40 percent of the dense TF32 peak of an RTX 3090, the paper's GPU (section 4.3).
 TFLOPS = 15.0
 SECONDS = 5.0  # that a rate is measured for
-PUBLISHED = {
-    "imagenet": imagenet.PUBLISHED,
-    "cifar100": cifar100.PUBLISHED,
-    "chestxray14": chestxray14.PUBLISHED,
-    "inat2019": inat2019.PUBLISHED,
-    "resisc45": {},  # by its division
-}
 
 
 @dataclass(frozen=True)
@@ -123,13 +116,10 @@ def sizes(campaign: Campaign, dataset: str) -> tuple[int, int]:
         split = read_columns(index, ["split"]).column("split").to_pylist()
         return split.count("train"), split.count("test")
     data = campaign.config.datasets[dataset]
-    if data.source == "bundled":
-        return data.train, data.test
-    if data.source not in PUBLISHED:
-        listed = [entry.split for entry in SOURCES[data.source](dataset, data).entries]
-        return listed.count("train"), listed.count("test")
-    published = resisc45.published(data.train_share) if data.source == "resisc45" else PUBLISHED[data.source]
-    return published["train"], published["test"]
+    counts = data.expected_counts()
+    if counts is None:
+        counts = Counter(entry.split for entry in listing_of(dataset, data).entries)
+    return counts["train"], counts["test"]
 
 
 def _images(campaign: Campaign, percent: float | None) -> int:

@@ -70,9 +70,9 @@ class Campaign:
         each run."""
         results, own = Path(RESULTS).resolve(), Path(self.layout.root).resolve()
         for name, data in self.config.datasets.items():
-            if data.source == "bundled":
+            if data.folder is None:
                 continue
-            root = Path(data.root).resolve()
+            root = Path(data.folder).resolve()
             if results.is_relative_to(root) or root.is_relative_to(own):
                 raise BadInput(
                     f"datasets.{name}.root: {root} holds the campaign's results, or lies within them, so that its own "

@@ -12,7 +12,7 @@ from typing import Any
 
 from wecolora.config.artifacts import Artifact, Runs
 from wecolora.config.campaign import Config
-from wecolora.config.datasets import Dataset, several_labels
+from wecolora.config.datasets import Dataset
 from wecolora.config.kinds import AXES, KINDS
 from wecolora.config.methods import METHODS, components
 from wecolora.config.teachers import Teacher, head_classes
@@ -158,7 +158,7 @@ def classes_can_be_coloured(config: Config, where: str, artifact: Artifact) -> I
     """An image has one class where classes are shown, which would else be found out when all students are trained."""
     kind = KINDS[artifact.kind]
     for name in artifact.datasets:
-        if kind.shows_classes and several_labels(config.datasets[name]):
+        if kind.shows_classes and config.datasets[name].several_labels:
             yield (
                 f"{where}.datasets: {name} has several labels an image, and classes are what {kind.called} colours; "
                 "take a data set with one label an image"
@@ -286,9 +286,9 @@ def _unfit(config: Config, name: str, teacher: str) -> str | None:
     if not method.reads_labels:
         return None
     corpus = config.datasets[config.corpus.dataset]
-    if corpus.source == "table" and corpus.labels is None:
+    if not corpus.labelled:
         return f"learns from labels, and the corpus, {config.corpus.dataset}, has none (labels: null)"
-    if several_labels(corpus):
+    if corpus.several_labels:
         return f"learns from one label an image, and the corpus, {config.corpus.dataset}, has several"
     return None
 

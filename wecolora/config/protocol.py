@@ -1,12 +1,15 @@
 """Protocols: named readings of the recipe, where the paper and its authors' code differ or the paper is silent.
 
 docs/protocol.md tells each choice with the paper's sentence, or the behaviour of the published code, beside it. Each is
-a key of the config as well, and a key that the config gives wins.
+a key of the config as well, and a key that the config gives wins. What a protocol chooses for a source of images
+stands with that source (wecolora/config/datasets.py): pixel statistics of its own are those of the probes alone.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
+
+from wecolora.config.datasets import SOURCES
 
 Protocol = Literal["paper", "authors_code"]
 Normalisation = Literal["teacher", "imagenet"]
@@ -23,18 +26,6 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
             "lr_scaling": "linear_256",
             "leftover": "drop",
         },
-    },
-}
-# Of data sets, by their source: their own pixel statistics are those of the probes alone.
-OF_SOURCE: dict[str, dict[str, dict[str, Any]]] = {
-    "paper": {"resisc45": {"train_share": 0.2}, "chestxray14": {"classes": 14}},
-    "authors_code": {
-        "resisc45": {
-            "train_share": 0.1,
-            "mean": (0.3684, 0.3813, 0.3439),
-            "std": (0.1999, 0.1814, 0.1808),
-        },
-        "chestxray14": {"classes": 15, "mean": (0.5057,) * 3, "std": (0.2507,) * 3},
     },
 }
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -56,5 +47,7 @@ def with_protocol(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_source(protocol: str, entry: Any) -> Any:
-    source = entry.get("source") if isinstance(entry, dict) else None
-    return {**OF_SOURCE[protocol].get(source, {}), **entry} if isinstance(source, str) else entry
+    """A data set's entry with what the protocol chooses for its source."""
+    name = entry.get("source") if isinstance(entry, dict) else None
+    source = SOURCES.get(name) if isinstance(name, str) else None
+    return {**source.of_protocol.get(protocol, {}), **entry} if source else entry

@@ -7,7 +7,6 @@ built by its own ``of``, from the config, the stages' revisions and what names t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -23,7 +22,6 @@ from wecolora.config.runs import RunSpec
 from wecolora.config.teachers import Architecture, head_classes
 from wecolora.config.training import Optimisation, Pretraining, ProbeSettings
 from wecolora.config.values import PAPER_NAMES, PaperDataset, PaperTeacher, Part, Positive, Recipe, Strict, Triple
-from wecolora.core.folders import file_state, folder_state
 
 Revisions = Mapping[str, int]  # of the stages, by name
 
@@ -103,19 +101,8 @@ class PrepareRecipe(Recipe):
     def of(cls, config: Config, revisions: Revisions, dataset: str) -> PrepareRecipe:
         """Return that of a data set, with the state of its folder as it is now."""
         data = config.datasets[dataset].of_images()
-        folder = ""
-        if data.source != "bundled":
-            # The index names the real folder: a link that leads elsewhere, or a project that was moved, needs another.
-            folder = f"{Path(data.root).resolve()} {folder_state(data.root, OFFICIAL.get(data.source))}"
-        if data.source == "table":
-            folder += " " + file_state(Path(data.root) / data.table)
         probed = any(dataset in artifact.datasets for artifact in config.artifacts.values())
-        return cls(name=dataset, data=data, folder=folder, probed=probed, revision=revisions["prepare"])
-
-
-# How deep the folders of an official data set are looked at for changes (folders.folder_state): to its class folders,
-# and not into them, since every parse of the Snakefile looks.
-OFFICIAL = {"imagenet": 2, "cifar100": 2, "chestxray14": 2, "inat2019": 3, "resisc45": 2}
+        return cls(name=dataset, data=data, folder=data.state(), probed=probed, revision=revisions["prepare"])
 
 
 class SubsetRecipe(Recipe):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from wecolora.config.datasets import share_of
 from wecolora.core.errors import BadInput
 from wecolora.core.folders import entries_of, files_below
 
@@ -57,11 +58,8 @@ class Listing:
     root: Path
     classes: list[str]
     entries: list[Entry]
-    multilabel: bool = False
     # The splits that the data set says it has; none of them may be empty.
     splits: tuple[str, ...] = ("train", "test")
-    # The published counts of "train", "test" and "classes"; empty for a data set of the user's own.
-    published: dict[str, int] = field(default_factory=dict)
     # Images that the data set's own lists name and that are not there.
     absent: list[str] = field(default_factory=list)
     # The path from the root to the class folders of training images ("train/" or ""), or None if there are none.
@@ -121,18 +119,17 @@ def some(names: Sequence[str], count: int = 3, of: int | None = None) -> str:
 
 
 def drawn(groups: Sequence[int], share: float, seed: int, alone: bool = False) -> set[int]:
-    """Return the positions of a random share of each group.
+    """Return the positions of a random share of each group (datasets.share_of).
 
-    A group of two or more gives its share, rounded to the nearest whole number (halves up), but at least one image and
-    not all. A group of one gives that one if ``alone`` is true, and none otherwise. With the same seed, a smaller share
-    lies in a larger one.
+    A group of one gives that one if ``alone`` is true, and none otherwise. With the same seed, a smaller share lies in a
+    larger one.
     """
     members: dict[int, list[int]] = {}
     for position, group in enumerate(groups):
         members.setdefault(group, []).append(position)
     chosen: set[int] = set()
     for group, positions in members.items():
-        count = min(max(int(len(positions) * share + 0.5), 1), len(positions) - 1) if len(positions) > 1 else int(alone)
+        count = share_of(len(positions), share) if len(positions) > 1 else int(alone)
         order = np.random.default_rng([seed, group]).permutation(len(positions))
         chosen |= {positions[place] for place in order[:count].tolist()}
     return chosen

@@ -1,14 +1,11 @@
-"""Data sets, as they are downloaded: a module a source lists the images, and `prepare` makes one index of them.
-
-A source's ``listing(name, data)`` takes the data set's name and its entry in the config and says which images there are
-(a Listing), or raises BadInput with what is missing and where to get it. Nothing is unpacked or written there.
-"""
+"""Data sets, as they are downloaded: a module a source lists the images, and `prepare` makes one index of them."""
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +21,17 @@ from wecolora.data.images import ARRAY, Index, write_index
 from wecolora.data.labels import doubtful
 from wecolora.data.listing import Besides, Entry, Listing, folders_in, image_files, nfc, some
 from wecolora.data.pixels import Range
-from wecolora.data.sources import bundled, chestxray14, cifar100, folder, imagenet, inat2019, resisc45, table
 
 log = logging.getLogger("wecolora")
-SOURCES: dict[str, Callable[[str, Any], Listing]] = {
-    "bundled": bundled.listing,
-    "folder": folder.listing,
-    "table": table.listing,
-    "imagenet": imagenet.listing,
-    "cifar100": cifar100.listing,
-    "chestxray14": chestxray14.listing,
-    "inat2019": inat2019.listing,
-    "resisc45": resisc45.listing,
-}
 SPLITS = {"train": "training", "test": "test"}
+
+
+def listing_of(name: str, data: Dataset) -> Listing:
+    """Return which images a data set has, as the module of its source tells (data/sources): its ``listing`` takes the
+    data set's name and its entry in the config, and raises BadInput with what is missing and where to get it. Nothing
+    is unpacked or written there."""
+    found: Listing = importlib.import_module(f"wecolora.data.sources.{data.source}").listing(name, data)
+    return found
 
 
 def prepare(
@@ -58,16 +52,16 @@ def prepare(
     index = Path(index)
     listed = _listed(name, data)
     if probed:
-        _refuse_unprobeable(name, listed)
+        _refuse_unprobeable(name, data, listed)
     if listed.pixels is None:
         seen = examine_all(listed.root, listed.entries, threads, progress)
     else:
         seen = [_row(listed.pixels[entry.offset]) for entry in listed.entries]
     seen, left_out = _readable(name, listed, seen, getattr(data, "skip_unreadable", False))
-    _refuse_empty(name, listed, left_out, getattr(data, "test_share", None))
+    _refuse_empty(name, data, listed, left_out)
     grey_range = getattr(data, "grey_range", None)
     refuse_unknown(name, listed.entries, seen, grey_range)
-    found = _report(name, data.source, listed, seen, left_out) | values_of(seen, grey_range)
+    found = _report(name, data, listed, seen, left_out) | values_of(seen, grey_range)
     found |= odd_of(listed.entries, seen)
     _tell(name, found)
     tell_values(name, found)
@@ -80,7 +74,7 @@ def prepare(
             name=name,
             root=str(listed.root) if listed.pixels is None else ".",
             classes=listed.classes,
-            multilabel=listed.multilabel,
+            multilabel=data.several_labels,
             ids=[entry.id for entry in listed.entries],
             paths=[entry.path for entry in listed.entries],
             offsets=[entry.offset for entry in listed.entries],
@@ -110,9 +104,9 @@ def _pixels_digest(entries: Sequence[Entry], seen: Sequence[Seen], grey_range: R
 def _listed(name: str, data: Dataset) -> Listing:
     """The images of a data set, sorted by id."""
     try:
-        listed = SOURCES[data.source](name, data)
+        listed = listing_of(name, data)
     except OSError as error:
-        where = error.filename or getattr(data, "root", name)
+        where = error.filename or data.folder or name
         raise BadInput(
             f"{where}: cannot be read for data set {name} ({error.strerror}); let it be read, or take it out."
         ) from error
@@ -150,24 +144,26 @@ def _readable(name: str, listed: Listing, seen: list[Seen], skip: bool) -> tuple
     return [about for about in seen if not about.problem], left_out
 
 
-def _refuse_unprobeable(name: str, listed: Listing) -> None:
+def _refuse_unprobeable(name: str, data: Dataset, listed: Listing) -> None:
     """Before any image is read: a probe would find out after all students are trained."""
     lacks = ""
+    tested = [frozenset(entry.labels) for entry in listed.entries if entry.split == "test"]
     if not listed.classes:
         lacks = "no labels: class folders need `test_share`, or to lie in train/ and test/; a table needs `labels`"
-    elif not any(entry.split == "test" for entry in listed.entries):
+    elif not tested:
         lacks = "no test images: add test/, or give `test_share`, or a table's `split`"
-    elif len(listed.classes) == 1 and not listed.multilabel:
+    elif len(listed.classes) == 1 and not data.several_labels:
         lacks = f"one class only, {listed.classes[0]!r}: is its root a folder too high or too low"
-    elif listed.multilabel and len({frozenset(entry.labels) for entry in listed.entries if entry.split == "test"}) == 1:
+    elif data.several_labels and len(set(tested)) == 1:
         lacks = "the same labels on all test images, so that no class has an AUC: take other test images"
     if lacks:
         raise BadInput(f"data set {name}: is to be probed, and has {lacks} ({listed.root}).")
 
 
-def _refuse_empty(name: str, listed: Listing, left_out: Iterable[Entry], test_share: float | None) -> None:
+def _refuse_empty(name: str, data: Dataset, listed: Listing, left_out: Iterable[Entry]) -> None:
     """BadInput where a split or a class has no images, once those are ``left_out`` that cannot be read."""
     splits, unreadable = {entry.split for entry in listed.entries}, Counter(entry.split for entry in left_out)
+    test_share = getattr(data, "test_share", None)
     for split in listed.splits:
         if split not in splits:
             remedy = "put some there"
@@ -181,7 +177,7 @@ def _refuse_empty(name: str, listed: Listing, left_out: Iterable[Entry], test_sh
         lost = Counter(label for entry in left_out if entry.split == "train" for label in entry.labels)
         told = [_with_files(listed, listed.classes[number], lost[number]) for number in without[:3]]
         remedy = "add some, or take these classes out"
-        if test_share is not None and listed.multilabel:
+        if test_share is not None and data.several_labels:
             remedy += f", or take another datasets.{name}.split_seed or a smaller test_share"
         raise BadInput(
             f"data set {name}: has no training images of {len(without)} of its {len(listed.classes)} classes "
@@ -214,10 +210,11 @@ def _remarks(listed: Listing) -> list[str]:
 
 
 def _report(
-    name: str, source: str, listed: Listing, seen: Sequence[Seen], left_out: dict[Entry, str]
+    name: str, data: Dataset, listed: Listing, seen: Sequence[Seen], left_out: dict[Entry, str]
 ) -> dict[str, Any]:
     counts = Counter(entry.split for entry in listed.entries)
     images = {"train": counts["train"], "test": counts["test"], "classes": len(listed.classes)}
+    published = data.published_counts()
     pairs = _in_both(listed.entries, seen)
     problems = {entry.id: problem for entry, problem in left_out.items()}
     by_split: dict[str, list[str]] = {split: [] for split in SPLITS}
@@ -225,10 +222,10 @@ def _report(
         by_split[entry.split].append(about.digest)
     return {
         "dataset": name,
-        "source": source,
+        "source": data.source,
         "counts": images,
-        "published": listed.published or None,
-        "agrees": images == listed.published if listed.published else None,
+        "published": published,
+        "agrees": None if published is None else images == published,
         "kinds": dict(Counter(about.kind for about in seen)),
         "absent": {"count": len(listed.absent), "images": listed.absent[:NAMED]},
         "unreadable": {"count": len(problems), "images": problems},

@@ -569,18 +569,6 @@ def test_a_changed_table_outside_its_root_is_read_again(config, tmp_path):
     assert len(set(found)) == 3
 
 
-def test_an_official_set_is_looked_at_no_deeper_than_its_class_folders(config, monkeypatch):
-    from wecolora.config import recipes as workflow
-
-    asked = {}
-    monkeypatch.setattr(workflow, "folder_state", lambda root, depth: str(asked.setdefault(root, depth)))
-    depths = {"folder": None, "imagenet": 2, "cifar100": 2, "chestxray14": 2, "inat2019": 3, "resisc45": 2}
-    for source in depths:
-        config["datasets"][source] = {"label": source, "source": source, "root": source}
-        Campaign(config).prepare_recipe(source)
-    assert asked == depths
-
-
 def test_a_method_that_compares_every_block_runs_its_teacher_on_the_crops_of_the_cache(config):
     """A cache holds the last block's tokens alone."""
     campaign = Campaign(config)

@@ -19,7 +19,7 @@ from wecolora.core.errors import BadInput
 from wecolora.core.folders import folder_state
 from wecolora.data.bundled import BUNDLED
 from wecolora.data.images import read_index
-from wecolora.data.prepare import SOURCES, prepare
+from wecolora.data.prepare import prepare
 
 
 def put(root, *names, colour=(9, 99, 200)):
@@ -520,7 +520,7 @@ def test_a_root_that_cannot_be_read_is_named_where_the_error_does_not(tmp_path, 
     def listing(name, data):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setitem(SOURCES, "folder", listing)
+    monkeypatch.setattr("wecolora.data.sources.folder.listing", listing)
     with pytest.raises(
         BadInput, match=rf"^{tmp_path}/pictures: cannot be read for data set mine \(Input/output error\)"
     ):

@@ -17,4 +17,4 @@ def listing(name: str, data: Bundled) -> Listing:
         Entry(f"{data.bundled}/{number:06d}", ARRAY, tuple(labels), split, offset=number)
         for number, (labels, split) in enumerate(zip(drawn.labels, drawn.split, strict=True))
     ]
-    return Listing(Path(), drawn.classes, entries, multilabel=data.bundled == "tags", pixels=drawn.images)
+    return Listing(Path(), drawn.classes, entries, pixels=drawn.images)

@@ -10,7 +10,6 @@ from wecolora.core.errors import BadInput
 from wecolora.data.listing import Besides, Entry, Listing, folders_in, image_files, root_of, some
 from wecolora.data.rows import Row, rows_of
 
-PUBLISHED = {"train": 86_524, "test": 25_596}
 WHERE = "get it at https://nihcc.app.box.com/v/ChestXray-NIHCC or https://www.kaggle.com/datasets/nih-chest-xrays/data"
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 COLUMNS = ("Image Index", "Finding Labels")
@@ -51,8 +50,7 @@ def listing(name: str, data: ChestXray14) -> Listing:
                 entries.append(Entry(image, files[image], labels, split))
             else:
                 absent.append(image)
-    listed = Listing(root, classes, entries, multilabel=True, absent=absent, besides=besides)
-    listed.published = {**PUBLISHED, "classes": len(classes)}
+    listed = Listing(root, classes, entries, absent=absent, besides=besides)
     if unlisted := sorted(files.keys() - {entry.id for entry in entries}):
         listed.remarks = [f"{len(unlisted)} images are in none of its lists, and are left out: {some(unlisted)}."]
     return listed

@@ -16,7 +16,6 @@ from wecolora.data.images import ARRAY
 from wecolora.data.listing import Entry, Listing, root_of
 from wecolora.data.sources.tars import file_in
 
-PUBLISHED = {"train": 50_000, "test": 10_000, "classes": 100}
 FOLDER = "cifar-100-python"
 WHERE = f"get {FOLDER}.tar.gz at https://www.cs.toronto.edu/~kriz/cifar.html"
 
@@ -39,7 +38,7 @@ def listing(name: str, data: Cifar100) -> Listing:
             for number, label in enumerate(labels)
         ]
         images.append(pixels.values.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-    return Listing(root, classes, entries, published=PUBLISHED, pixels=np.concatenate(images))
+    return Listing(root, classes, entries, pixels=np.concatenate(images))
 
 
 def _read(root: Path, file: str) -> dict[Any, Any]:

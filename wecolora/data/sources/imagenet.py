@@ -16,7 +16,6 @@ from wecolora.core.errors import BadInput
 from wecolora.data.listing import Besides, Entry, Listing, folders_in, image_files, root_of, some
 from wecolora.data.sources.tars import Member, file_in, members
 
-PUBLISHED = {"train": 1_281_167, "test": 50_000, "classes": 1000}
 WHERE = "get it at https://image-net.org/download-images (ILSVRC 2012; free account)"
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12"
 WNID = re.compile(r"n\d{8}")
@@ -39,7 +38,7 @@ def listing(name: str, data: ImageNet) -> Listing:
         for number, wnid in enumerate(classes)
         for file, path, offset, size in found.get(wnid, ())
     ]
-    return Listing(root, classes, entries, published=PUBLISHED, class_folders="train/", besides=besides)
+    return Listing(root, classes, entries, class_folders="train/", besides=besides)
 
 
 def _train(root: Path, besides: Besides) -> Found:

@@ -11,7 +11,6 @@ from wecolora.config.datasets import INat2019
 from wecolora.core.errors import BadInput
 from wecolora.data.listing import Entry, Inside, Listing, root_of, some
 
-PUBLISHED = {"train": 265_213, "test": 3_030, "classes": 1010}
 WHERE = "get it at https://github.com/visipedia/inat_comp/tree/master/2019"
 LISTS = {"train": "train2019.json", "test": "val2019.json"}
 
@@ -34,7 +33,7 @@ def listing(name: str, data: INat2019) -> Listing:
                 absent.append(given)
     if not entries:
         raise BadInput(f"{root}: has none of the images that {LISTS['train']} lists ({some(absent)}); {WHERE}.")
-    return Listing(root, _classes(used, names), entries, published=PUBLISHED, absent=absent)
+    return Listing(root, _classes(used, names), entries, absent=absent)
 
 
 def _names(root: Path, lists: list[list[tuple[int, str]]]) -> dict[int, str]:

@@ -8,7 +8,6 @@ from wecolora.config.datasets import Resisc45
 from wecolora.core.errors import BadInput
 from wecolora.data.listing import Besides, Entry, Listing, drawn, folders_in, image_files, root_of, some
 
-IMAGES, CLASSES = 700, 45  # images of a class
 FOLDER = "NWPU-RESISC45"
 WHERE = f"get {FOLDER}.rar at https://gcheng-nwpu.github.io/#Datasets and unpack it"
 
@@ -35,13 +34,6 @@ def listing(name: str, data: Resisc45) -> Listing:
         for position, (path, group) in enumerate(zip(paths, groups, strict=True))
     ]
     listed = Listing(root, classes, entries, class_folders="", besides=besides)
-    listed.published = {**published(data.train_share), "classes": CLASSES}
     if others:
         listed.remarks = [f"{len(others)} images are not named as their class, and are left out: {some(others)}."]
     return listed
-
-
-def published(train_share: float) -> dict[str, int]:
-    """How many images of the whole data set such a division gives."""
-    train = len(drawn([0] * IMAGES, train_share, 0)) * CLASSES
-    return {"train": train, "test": IMAGES * CLASSES - train}

@@ -44,7 +44,7 @@ def listing(name: str, data: Listed) -> Listing:
     else:
         split = ["train"] * len(paths)
     entries = [Entry(path, path, numbers, part) for path, numbers, part in zip(paths, labels, split, strict=True)]
-    listed = Listing(root, classes, entries, multilabel=data.labels is not None and data.separator is not None)
+    listed = Listing(root, classes, entries)
     listed.splits = ("train",) if data.split is None and data.test_share is None else ("train", "test")
     cells = columns.texts.get(data.labels or "", [])
     if data.separator and cells and not any(data.separator in cell for cell in cells):
