@@ -121,8 +121,8 @@ def some(names: Sequence[str], count: int = 3, of: int | None = None) -> str:
 def drawn(groups: Sequence[int], share: float, seed: int, alone: bool = False) -> set[int]:
     """Return the positions of a random share of each group (datasets.share_of).
 
-    A group of one gives that one if ``alone`` is true, and none otherwise. With the same seed, a smaller share lies in a
-    larger one.
+    A group of one gives that one if ``alone`` is true, and none otherwise. With the same seed, a smaller share lies in
+    a larger one.
     """
     members: dict[int, list[int]] = {}
     for position, group in enumerate(groups):
