@@ -22,9 +22,12 @@ BETA, GAMMA = 1.0, 0.1  # the weights of the attention and hidden relations; the
 def multiplexed(
     teacher: VisionTransformer, recipe: DistillRecipe, copied: list[int], repeats: int
 ) -> VisionTransformer:
-    """A student of len(copied) blocks, each applied ``repeats`` times in a row: application l r + i has the attention
-    and feed-forward layers of the teacher's block copied[l], and norms of its own, which start as those of the
-    teacher's block of its own position (of the copied block, where nothing repeats or the teacher is less deep)."""
+    """Return a student of len(copied) blocks, each applied ``repeats`` times in a row.
+
+    Application l r + i has the attention and feed-forward layers of the teacher's block copied[l], and norms of its
+    own. These start as the norms of the teacher's block of the same position; where nothing repeats, or the teacher has
+    no block there, as those of the copied block.
+    """
     student = build(recipe.input.architecture.model_dump(), len(copied) * repeats, "transformed")
     original = teacher.state_dict()
     own = student.state_dict()
@@ -78,10 +81,13 @@ def hidden_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class MiniViT(Objective):
-    """floor(L / r) blocks, each applied r times: the size of the other students, the teacher's compute. The form
-    ``once``: each applied once: the depth of the other students; nothing is shared, so that only transforms and losses
-    are MiniViT's. Relations are those of the last blocks; labels have no weight. A teacher without a head has no
-    logits, and the soft term is left out."""
+    """MiniViT's student and its losses.
+
+    The student has floor(L / r) blocks, and applies each r times: it has the size of the other students, and computes
+    as much as the teacher. In the form ``once`` it applies each block once: it has the depth of the other students,
+    shares nothing, and only its transforms and losses are MiniViT's. The relations are those of the last blocks, and
+    labels have no weight. A teacher without a head has no logits: the soft term is left out.
+    """
 
     def __init__(self, teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | None = None) -> None:
         super().__init__(teacher, recipe)

@@ -13,9 +13,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from wecolora.config import datasets
-from wecolora.config.campaign import parse
 from wecolora.config.datasets import SOURCES, Dataset, share_of
 from wecolora.config.protocol import PROTOCOLS
+from wecolora.config.reading import parse
 from wecolora.core.errors import BadInput
 
 REPOSITORY = Path(__file__).parents[3]

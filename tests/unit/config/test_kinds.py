@@ -40,7 +40,9 @@ def test_no_module_asks_for_a_kind_by_its_name(module):
 
 
 def test_a_question_for_a_kind_by_its_name_is_found():
-    asked = 'a = entry.kind == "table"\nb = x.kind in ("latent", "rollout")\nc = entry.kind == kind\nd = kind != "table"'
+    asked = (
+        'a = entry.kind == "table"\nb = x.kind in ("latent", "rollout")\nc = entry.kind == kind\nd = kind != "table"'
+    )
     assert compared_kinds(asked) == ["entry.kind == 'table'", "x.kind in ('latent', 'rollout')"]
 
 
@@ -69,7 +71,10 @@ def test_entries_hold_together():
 def test_a_figure_of_one_run_a_method_takes_the_first_seed_of_each(small_config):
     runs = {"teacher": ["one"], "method": ["wecolora", "weco_kd"], "r": [2], "k": [4], "alpha": [1], "seeds": [5, 3]}
     words = {"title": "T", "caption": "C", "runs": runs, "datasets": ["shapes"]}
-    small_config["artifacts"] = {"points": {**words, "kind": "latent"}, "scores": {**words, "kind": "table", "rows": ["method"]}}
+    small_config["artifacts"] = {
+        "points": {**words, "kind": "latent"},
+        "scores": {**words, "kind": "table", "rows": ["method"]},
+    }
     config = Campaign(small_config).config
     assert [(run.method, run.seed) for run in config.runs_of("points")] == [("wecolora", 3), ("weco_kd", 3)]
     assert [(run.method, run.seed) for run in config.runs_of("scores")] == [

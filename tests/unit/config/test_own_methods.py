@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wecolora.campaign.selection import Campaign
-from wecolora.config.campaign import parse
 from wecolora.config.methods import LIBRARY, METHODS, use_own
 from wecolora.config.own_methods import OwnMethod
+from wecolora.config.reading import parse
 from wecolora.config.recipes import ArtifactRecipe, ComputationRecipe, DistillRecipe, ReportRecipe
 from wecolora.config.runs import RunSpec
 from wecolora.core.errors import BadInput
@@ -45,16 +44,14 @@ def own_config(small_config, tmp_path, monkeypatch):
 def recipes(config):
     """Those of the jobs that follow from ``mine``, and of two that do not."""
     campaign = Campaign(config)
-    of_run = {
-        run: SimpleNamespace(teacher="one", run=run) for run in ("mine_r2_a1_s0", "weco_kd_r2_a1_s0", "mine_r3_a10_s0")
-    }
+    runs = {slug: RunSpec.parse("one", slug) for slug in ("mine_r2_a1_s0", "weco_kd_r2_a1_s0", "mine_r3_a10_s0")}
     return {
-        **{run: campaign.distill_recipe(w) for run, w in of_run.items()},
-        "probe": campaign.probe_recipe(of_run["mine_r2_a1_s0"], ["marks"]),
-        "table": campaign.artifact_recipe(SimpleNamespace(artifact="table1")),
-        "figure": campaign.artifact_recipe(SimpleNamespace(artifact="figure5")),
-        "study": campaign.computation_recipe(SimpleNamespace(artifact="study")),
-        "report": campaign.report_recipe(None),
+        **{slug: campaign.distill_recipe(run) for slug, run in runs.items()},
+        "probe": campaign.probe_recipe(runs["mine_r2_a1_s0"], ["marks"]),
+        "table": campaign.artifact_recipe("table1"),
+        "figure": campaign.artifact_recipe("figure5"),
+        "study": campaign.computation_recipe("study"),
+        "report": campaign.report_recipe(),
     }
 
 
@@ -180,9 +177,9 @@ def test_a_teacher_without_what_it_needs_is_refused(own_config, needs, shape, wo
 
 def test_without_methods_of_ones_own_nothing_of_them_is_written(small_config):
     campaign = Campaign(small_config)
-    assert "own_methods" not in campaign.distill_recipe(SimpleNamespace(teacher="one", run="weco_kd_r2_a1_s0"))
-    assert "own_methods" not in campaign.artifact_recipe(SimpleNamespace(artifact="table1"))
-    assert "own_methods" not in campaign.report_recipe(None) and '"methods": {}' not in campaign.resolved()
+    assert "own_methods" not in campaign.distill_recipe(RunSpec.parse("one", "weco_kd_r2_a1_s0"))
+    assert "own_methods" not in campaign.artifact_recipe("table1")
+    assert "own_methods" not in campaign.report_recipe() and '"methods": {}' not in campaign.resolved()
 
 
 def test_the_other_recipes_of_a_config_with_a_method_are_those_without_it(own_config, small_config):
@@ -191,10 +188,10 @@ def test_the_other_recipes_of_a_config_with_a_method_are_those_without_it(own_co
     table = own_config["artifacts"]["table1"]
     table["runs"] = {**table["runs"], "method": ["weco_kd", "wecolora"]}
     campaign = Campaign(own_config | {"artifacts": {k: v for k, v in own_config["artifacts"].items() if k != "study"}})
-    run = SimpleNamespace(teacher="one", run="weco_kd_r2_a1_s0")
-    assert with_it[run.run] == campaign.distill_recipe(run)
+    run = RunSpec.parse("one", "weco_kd_r2_a1_s0")
+    assert with_it["weco_kd_r2_a1_s0"] == campaign.distill_recipe(run)
     assert with_it["probe"] == campaign.probe_recipe(run, ["marks"])
-    assert with_it["figure"] == campaign.artifact_recipe(SimpleNamespace(artifact="figure5"))
+    assert with_it["figure"] == campaign.artifact_recipe("figure5")
 
 
 def test_an_edit_of_the_file_changes_the_recipes_of_the_jobs_that_run_it_alone(own_config, tmp_path):

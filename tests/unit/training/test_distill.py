@@ -496,7 +496,7 @@ def test_cached_and_online_give_the_same_student_up_to_the_caches_rounding(
     recipe = distill_recipe(method=method)
     online, _ = distill(tiny_teacher, online_batches, recipe)
     cached, _ = distill(tiny_teacher, cached_batches, recipe)
-    other, _ = distill(tiny_teacher, online_batches, recipe.model_copy(update={"seed": 1}))
+    other, _ = distill(tiny_teacher, online_batches, distill_recipe(method=method, seed=1))
     pixels, _ = online_batches.batch(range(IMAGES), 0)
     with torch.no_grad():
         copied = copy_weights(tiny_teacher, recipe.input.architecture.model_dump(), 2)

@@ -30,7 +30,7 @@ def test_a_method_may_be_fitted_by_other_means_than_gradients(
 
     def copied(*arguments):
         given.append(arguments)
-        return copy_weights(tiny_teacher, distill_recipe().architecture.model_dump(), 2), [{"error": 0.5}]
+        return copy_weights(tiny_teacher, distill_recipe().input.architecture.model_dump(), 2), [{"error": 0.5}]
 
     module = ModuleType("wecolora.training.copied")
     module.copied = copied
