@@ -19,26 +19,21 @@ from wecolora.config.teachers import Teacher, head_classes
 from wecolora.config.training import Optimisation, ProbeSettings
 
 # What `snakemake NAME` already means (rules/); a test compares.
-RULES = {
+# The names of all rules; what makes an artifact is named after its kind.
+RULES = {kind for kind, entry in KINDS.items() if entry.files} | {
     "all",
     "cache_teacher",
     "caches",
-    "claims",
     "collect",
-    "computation",
     "compare_teacher",
     "distill",
     "fetch_teacher",
-    "figure",
-    "latent",
     "prepare",
     "pretrain_all",
     "pretrain_teacher",
     "report",
     "resolved_config",
-    "rollout",
     "subset",
-    "table",
 }
 
 

@@ -27,6 +27,7 @@ VALUES = "a recipe's values travel with the job, and rerun it"
 SERVES = "says, saves or stops, and makes no number"
 DECIDES_NOTHING = {
     "campaign.revisions": "the numbers stand in the recipes",
+    "config.layout": "where files lie, and not what they hold",
     "config.recipes": VALUES,
     "config.teachers": VALUES,
     "core.checkpoint": SERVES,
