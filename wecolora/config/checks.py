@@ -19,7 +19,6 @@ from wecolora.config.teachers import Teacher, head_classes
 from wecolora.config.training import Optimisation, ProbeSettings
 
 # What `snakemake NAME` already means (rules/); a test compares.
-# The names of all rules; what makes an artifact is named after its kind.
 RULES = {kind for kind, entry in KINDS.items() if entry.files} | {
     "all",
     "cache_teacher",
