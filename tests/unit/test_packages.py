@@ -12,7 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "wecolora"
-ORDER = ["core", "config", "data", "models", "training", "evaluation", "results", "campaign", "cli"]
+ORDER = ["core", "config", "data", "models", "training", "evaluation", "results", "campaign", "commands", "cli"]
 FILES = {
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts): path
     for path in sorted(PACKAGE.rglob("*.py"))
