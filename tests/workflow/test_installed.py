@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from tests.workflow.conftest import REPOSITORY, new_place
 
@@ -72,3 +75,38 @@ def test_a_campaign_runs_in_an_empty_folder_and_again_does_nothing(installed, en
     assert (tmp_path / "results/smoke/report.html").exists()
     again = run("table3")
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_folder_of_images_becomes_a_student_in_one_command(installed, environment, tmp_path):
+    new_place(tmp_path)
+    rng = np.random.default_rng(0)
+    for number in range(48):
+        folder = tmp_path / "photos" / ("cats" if number % 2 else "dogs")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 36, 3), dtype=np.uint8)).save(folder / f"{number}.jpg")
+
+    def distill(*arguments: str) -> str:
+        command = [str(installed / "wecolora"), "distill", "photos", "--teacher", "tiny.safetensors", *arguments]
+        shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert shown.returncode == 0, (shown.stdout + shown.stderr)[-3000:]
+        return shown.stdout + shown.stderr
+
+    first = ["--heads", "2", "--k", "4", "--epochs", "2", "--labels"]
+    told = distill(*first)
+    assert "photos.yaml is the campaign's config" in told and "2 blocks of 4" in told
+    assert re.search(r"linear probe: [\d.]+, its teacher [\d.]+ \(top-1\): [+-][\d.]+ points", told), told
+    student = tmp_path / "results/photos/runs/teacher/wecolora_r2_k4_a100_s0/student.safetensors"
+    made = student.stat().st_mtime_ns
+    assert "Nothing to be done" in distill(*first) and student.stat().st_mtime_ns == made
+    told = distill(*first[:2], "--k", "2", *first[4:])
+    assert "Distilling wecolora_r2_k2_a100_s0" in told and "Distilling wecolora_r2_k4" not in told
+    code = told.split("Two lines of Python load the student:\n")[1].splitlines()[:2]
+    loaded = subprocess.run(
+        [installed / "python", "-c", "\n".join([*map(str.strip, code), "print(len(student.blocks))"])],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert loaded.stdout.strip() == "2"

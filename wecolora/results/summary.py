@@ -1,0 +1,59 @@
+"""What is told about a finished student in a few lines: its size, its speed, how well it learnt, how it is loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from wecolora.config.recipes import StudentShape
+from wecolora.config.teachers import Teacher
+from wecolora.results.computation import counts, saved, speed
+
+
+def size(teacher: Teacher, student: StudentShape, classes: int) -> str:
+    """Return the student's blocks, parameters and multiply-accumulates of an image, beside its teacher's."""
+    own = counts(teacher.architecture, student, classes)
+    its = counts(teacher.architecture, StudentShape(method="teacher"))
+    return (
+        f"{own['blocks']} blocks of {its['blocks']}, {own['parameters'] / 1e6:.1f} M parameters of "
+        f"{its['parameters'] / 1e6:.1f} M, {own['macs'] / 1e9:.3g} GMACs of {its['macs'] / 1e9:.3g}"
+    )
+
+
+def speed_up(teacher: Teacher, student: StudentShape, classes: int, device: str, batch: int) -> str:
+    """Measure student and teacher on this device, with random weights, and return the ratio of their times."""
+    torch.manual_seed(0)
+    shape = teacher.architecture
+    found = [
+        speed(saved(shape, one, classes), shape.img_size, batch, device)["images_per_second"] or 1.0
+        for one in (student, StudentShape(method="teacher"))
+    ]
+    ratio, batches = found[0] / found[1], f"batches of {batch}" if batch > 1 else "one at a time"
+    return f"{ratio:.2f} times its teacher's speed: {found[0]:.0f} images/s ({device}, {batches})"
+
+
+def learnt(record: dict[str, Any]) -> list[str]:
+    """Return the final loss, as a share of the teacher's deviation where it has one, and the last epoch's warnings.
+
+    ``record`` is the content of student.json.
+    """
+    last = record["history"][-1]
+    share = "" if last["relative_loss"] is None else f", {last['relative_loss']:.1%} of the teacher's deviation"
+    return [f"final loss {last['loss']:.4f}{share}", *(f"WARNING: {sign}" for sign in last["signs"])]
+
+
+def loads(teacher: Teacher, student: str, blocks: int) -> list[str]:
+    """Return the two lines of Python that load a student: with timm alone where its teacher is a model of timm's."""
+    if teacher.timm is None:
+        return [
+            "from wecolora.models.vit import load_student",
+            f"student = load_student({teacher.architecture.model_dump(exclude_defaults=True)}, {student!r})",
+        ]
+    size = f", img_size={teacher.img_size}" if teacher.img_size else ""
+    pool = f", global_pool={teacher.global_pool!r}" if teacher.global_pool else ""
+    made = f"timm.create_model({teacher.timm.partition('.')[0]!r}, depth={blocks}, num_classes=0{size}{pool})"
+    return [
+        "import timm; from safetensors.torch import load_file",
+        f"student = {made}; student.load_state_dict(load_file({student!r}))",
+    ]
