@@ -221,9 +221,8 @@ def _rows(path: Path, wish: Wish) -> list[tuple[str, ...]]:
         raise BadInput(f"{path}: column {wish.labels!r} holds lists; write a config (docs/own-data.md, `separator`).")
     if not (paths := columns.texts[wish.paths]):
         raise BadInput(f"{path}: has no rows; list the images there.")
-    return list(
-        zip([_absolute(path, one.strip()) for one in paths], *(columns.texts[one] for one in wanted[1:]), strict=False)
-    )
+    labels = [columns.texts[column] for column in wanted[1:]]
+    return list(zip([_absolute(path, one.strip()) for one in paths], *labels, strict=True))
 
 
 def _absolute(file: Path, path: str) -> str:
