@@ -32,13 +32,15 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether its files are there, or all that is made of them; Snakemake alone knows whether they are up to
-        date."""
+        """Tell whether the job is done: its files are there, or all that is made of them.
+
+        Snakemake alone knows whether they are up to date.
+        """
         return there(self.files) or (bool(self.serves) and there(self.serves))
 
 
 def there(files: Iterable[str]) -> bool:
-    """Whether all of these files exist."""
+    """Tell whether all of these files exist."""
     return all(Path(path).exists() for path in files)
 
 

@@ -83,7 +83,10 @@ class Plan:
 
 
 def make_plan(campaign: Campaign) -> Plan:
-    """Of the config's chosen artifacts. BadInput where a folder or a table of images cannot be read."""
+    """Return the plan of the config's chosen artifacts.
+
+    Raise BadInput if a folder or a table of images cannot be read.
+    """
     config = campaign.config
     found = jobs(campaign)
     stages = []
@@ -110,7 +113,7 @@ def make_plan(campaign: Campaign) -> Plan:
 
 @functools.cache
 def sizes(campaign: Campaign, dataset: str) -> tuple[int, int]:
-    """(training, test) images of a data set."""
+    """Return the numbers of (training, test) images of a data set."""
     index = campaign.index(dataset)
     if Path(index).exists():
         split = read_columns(index, ["split"]).column("split").to_pylist()
@@ -123,12 +126,12 @@ def sizes(campaign: Campaign, dataset: str) -> tuple[int, int]:
 
 
 def _images(campaign: Campaign, percent: float | None) -> int:
-    """Of a share of the corpus."""
+    """Return the number of images in a share of the corpus."""
     return round(sizes(campaign, campaign.config.corpus.dataset)[0] * min(percent or 0, 100) / 100)
 
 
 def cost(campaign: Campaign, job: Job) -> Cost:
-    """Of a job; nothing is counted of those that only read images, and of probes."""
+    """Return what a job takes. Nothing is counted of jobs that only read images, and of probes."""
     if job.rule == "cache_teacher":
         percent = campaign.config.corpus.shard_percent
         number = int(Path(job.files[0]).stem)
@@ -144,14 +147,14 @@ def cost(campaign: Campaign, job: Job) -> Cost:
 
 
 def _views(campaign: Campaign, teacher: str, low: float, high: float) -> Cost:
-    """Of a teacher's cache of the images between two alphas."""
+    """Return what a teacher's cache of the images between two alphas takes."""
     architecture = campaign.config.teachers[teacher].architecture
     views = (_images(campaign, high) - _images(campaign, low)) * campaign.config.corpus.views
     return Cost(teachers=views, macs=views * _of_teacher(architecture), bytes=views * bytes_per_view(architecture))
 
 
 def _cache(campaign: Campaign, runs: list[RunSpec], teacher: str) -> Cost:
-    """Of the whole shards that these runs of a teacher need, whether they are recorded or not."""
+    """Return what all shards that these runs of a teacher need take, whether they are recorded or not."""
     percent = campaign.config.corpus.shard_percent
     largest = max(run.alpha or 0 for run in runs if run.teacher == teacher)
     return _views(campaign, teacher, 0, math.ceil(largest / percent - 1e-9) * percent)
@@ -168,7 +171,10 @@ def _training(campaign: Campaign, run: RunSpec) -> Cost:
 
 
 def _teaching(campaign: Campaign, run: RunSpec, online: bool) -> Cost:
-    """What a run's teacher takes while it trains: a method that needs more than a cache holds runs it either way."""
+    """Return what a run's teacher takes while the run trains.
+
+    A method that needs more than a cache holds runs it in any case.
+    """
     seen = _images(campaign, run.alpha) * campaign.config.distill.epochs
     macs = _counted(campaign, run)["teacher_macs_with_attention"]
     own = METHODS[run.method].online
@@ -195,7 +201,7 @@ def _of_teacher(architecture: Architecture) -> int:
 
 
 def measured_tflops(architecture: Architecture, device: str, batch: int = 64) -> float:
-    """What this device sustains in the teacher's forward passes, in 1e12 operations a second."""
+    """Measure how many 1e12 operations a second this device sustains in the teacher's forward passes."""
     model = build(architecture.model_dump()).eval().to(device)
     pixels = torch.randn(batch, 3, architecture.img_size, architecture.img_size, device=device)
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None

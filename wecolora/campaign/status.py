@@ -42,20 +42,23 @@ class Seen:
 
 @dataclass(frozen=True)
 class Status:
-    """Of a campaign: (done, running, failed, waiting) runs of each artifact, whether the artifact's files are there,
-    and every job."""
+    """The status of a campaign: for each artifact the numbers of (done, running, failed, waiting) runs and whether its
+    files are there; and every job."""
 
     artifacts: dict[str, tuple[int, int, int, int]]
     drawn: dict[str, bool]
     seen: list[Seen]
 
     def of(self, state: State) -> list[Seen]:
-        """The jobs in a state."""
+        """Return the jobs in a state."""
         return [seen for seen in self.seen if seen.state == state]
 
     def seconds_left(self) -> tuple[float, int]:
-        """(seconds of the jobs that are not done, one after another, at the mean of their rule's; how many of them are
-        left out, since of their rule nobody knows yet how long one takes)."""
+        """Return the seconds that are left, and the number of jobs that this leaves out.
+
+        The seconds are those of the jobs that are not done, one after another, at the mean of their rule's. A job is
+        left out if no job of its rule has ended yet, because nobody knows how long one takes.
+        """
         taken: dict[str, list[float]] = defaultdict(list)
         for seen in self.of("done"):
             if seen.seconds is not None:
@@ -65,7 +68,7 @@ class Status:
 
 
 def look(campaign: Campaign) -> Status:
-    """At the files and states of the chosen artifacts' jobs."""
+    """Look at the files and the states of the chosen artifacts' jobs, and return the status."""
     seen = [_look_at(job) for job in jobs(campaign)]
     of_run: dict[RunSpec, list[Seen]] = defaultdict(list)
     for one in seen:
@@ -83,8 +86,10 @@ def look(campaign: Campaign) -> Status:
 
 
 def _concerns(job: Job, datasets: set[str]) -> bool:
-    """Whether an artifact on these data sets waits for a job of one of its runs; one on none waits for students, or, as
-    the verdicts, for all."""
+    """Tell whether an artifact on these data sets waits for a job of one of its runs.
+
+    An artifact on no data set waits for students; the verdicts wait for all.
+    """
     return not job.datasets or not datasets or bool(datasets & set(job.datasets))
 
 

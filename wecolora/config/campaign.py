@@ -73,11 +73,11 @@ class Config(Strict):
         return self
 
     def chosen(self) -> dict[str, Artifact]:
-        """The artifacts to make."""
+        """Return the artifacts to make, by name."""
         return {name: self.artifacts[name] for name in self.targets or self.artifacts}
 
     def probe_for(self, dataset: str) -> ProbeSettings:
-        """The probe of a data set: ``probe`` with what ``probe_of`` changes."""
+        """Return the probe of a data set: ``probe``, with what ``probe_of`` changes."""
         override = self.probe_of.get(dataset, ProbeOverride()).model_dump(exclude_none=True)
         return ProbeSettings.model_validate({**self.probe.model_dump(), **override})
 
@@ -88,7 +88,7 @@ class Config(Strict):
         return self.teachers[teacher].mean, self.teachers[teacher].std
 
     def _shapes(self, artifact: str) -> list[RunSpec]:
-        """The runs of an artifact, with seed 0 for all. A loss point that is the config's own is not named."""
+        """Return the runs of an artifact, with seed 0 for all. A loss point that is the config's own is not named."""
         runs = self.artifacts[artifact].runs
         found = expand(runs.model_dump(exclude={"seeds"}), [0]) if runs else []
         return union(
@@ -97,7 +97,7 @@ class Config(Strict):
 
     @cached_property
     def _seeds(self) -> dict[RunSpec, list[int]]:
-        """Of each run, the seeds of all artifacts that name it, chosen or not."""
+        """The seeds of each run: those of all artifacts that name the run, chosen or not."""
         seeds: dict[RunSpec, set[int]] = defaultdict(set)
         for name, artifact in self.artifacts.items():
             for shape in self._shapes(name):
@@ -128,12 +128,12 @@ class Config(Strict):
         return [name for name in self.datasets if name not in trained_on]
 
     def loss_point(self, method: str) -> LossPoint:
-        """Where a method's tokens are compared when its run does not say."""
+        """Return where a method's tokens are compared if its run does not say."""
         chosen = self.distill.loss_point
         return METHODS[method].authors_loss_point if chosen == "authors_code" else chosen
 
     def runs(self) -> list[RunSpec]:
-        """The union of the runs that the chosen artifacts need."""
+        """Return the union of the runs that the chosen artifacts need."""
         return union(self.runs_of(name) for name in self.chosen())
 
 

@@ -55,7 +55,7 @@ def first_fault(config: Config) -> str | None:
 
 
 def names_are_known(config: Config) -> Iterator[str]:
-    """What one key names stands below another."""
+    """Check that what one key names stands below another."""
     for method in config.distill.lr_of:
         yield from _unknown("distill.lr_of", method, METHODS, "method")
     named = {"corpus.dataset": config.corpus.dataset, **{f"probe_of.{name}": name for name in config.probe_of}}
@@ -64,7 +64,7 @@ def names_are_known(config: Config) -> Iterator[str]:
 
 
 def warmup_is_part_of_training(config: Config) -> Iterator[str]:
-    """A warm-up takes no more epochs than there are."""
+    """Check that a warm-up takes no more epochs than there are."""
     schedules: dict[str, Optimisation | ProbeSettings] = {"distill": config.distill, "probe": config.probe}
     schedules |= {f"probe_of.{name}": config.probe_for(name) for name in config.probe_of}
     for key, settings in schedules.items():
@@ -73,20 +73,20 @@ def warmup_is_part_of_training(config: Config) -> Iterator[str]:
 
 
 def pretraining_is_of_a_teacher(config: Config) -> Iterator[str]:
-    """A demo teacher, and the data set that it is trained on, are the config's."""
+    """Check that the config has each demo teacher that is trained, and the data set that it is trained on."""
     for name, training in config.pretraining.items():
         yield from _unknown("pretraining", name, config.teachers, "teacher")
         yield from _unknown(f"pretraining.{name}.dataset", training.dataset, config.datasets, "data set")
 
 
 def targets_are_artifacts(config: Config) -> Iterator[str]:
-    """What is chosen is there."""
+    """Check that the chosen artifacts are there."""
     for target in config.targets:
         yield from _unknown("targets", target, config.artifacts, "artifact")
 
 
 def roles_are_taken_once(config: Config) -> Iterator[str]:
-    """Each teacher and data set can be read, and at most one is, or stands for, each of the paper's."""
+    """Check that teachers and data sets can be read, and that at most one is, or stands for, each of the paper's."""
     entries: Mapping[str, Dataset | Teacher]
     for key, entries in (("teachers", config.teachers), ("datasets", config.datasets)):
         roles: list[str] = []
@@ -102,7 +102,7 @@ def roles_are_taken_once(config: Config) -> Iterator[str]:
 
 
 def tables_are_taken_once(config: Config) -> Iterator[str]:
-    """At most one table regenerates each of the paper's."""
+    """Check that at most one table regenerates each of the paper's."""
     tables: list[int] = []
     for name, artifact in config.artifacts.items():
         if artifact.paper_table in tables:
@@ -111,7 +111,7 @@ def tables_are_taken_once(config: Config) -> Iterator[str]:
 
 
 def names_are_no_rules(config: Config) -> Iterator[str]:
-    """`snakemake NAME` means the artifact, or the rule, and never both."""
+    """Check that no artifact has the name of a rule, so that `snakemake NAME` has one meaning."""
     stages = ("features", "probe")
     jobs = {f"{stage}_{data.job or name}" for name, data in config.datasets.items() for stage in stages}
     for name in config.artifacts:
@@ -120,7 +120,7 @@ def names_are_no_rules(config: Config) -> Iterator[str]:
 
 
 def own_methods_can_be_told_apart(config: Config) -> Iterator[str]:
-    """A user's own method has a label that can be seen, and that no other method has."""
+    """Check that a user's own method has a label that can be seen, and that no other method has."""
     for name, method in config.methods.items():
         if not _as_seen(method.label):
             yield f"methods.{name}.label: needs a text that can be seen"
@@ -143,13 +143,16 @@ CHECKS: list[Callable[[Config], Iterator[str]]] = [
 
 
 def datasets_are_known(config: Config, where: str, artifact: Artifact) -> Iterator[str]:
-    """An artifact's data sets are the config's."""
+    """Check that the config has an artifact's data sets."""
     for dataset in artifact.datasets:
         yield from _unknown(f"{where}.datasets", dataset, config.datasets, "data set")
 
 
 def classes_can_be_coloured(config: Config, where: str, artifact: Artifact) -> Iterator[str]:
-    """An image has one class where classes are shown, which would else be found out when all students are trained."""
+    """Check that each image has one class where classes are shown.
+
+    Without this check, that would come out after all students are trained.
+    """
     kind = KINDS[artifact.kind]
     for name in artifact.datasets:
         if kind.shows_classes and config.datasets[name].several_labels:
@@ -160,7 +163,7 @@ def classes_can_be_coloured(config: Config, where: str, artifact: Artifact) -> I
 
 
 def columns_can_be_told_apart(config: Config, where: str, artifact: Artifact) -> Iterator[str]:
-    """No two of what is printed look alike."""
+    """Check that no two columns look alike."""
     yield from _alike(f"{where}.rows", artifact.rows)
     yield from _alike(f"{where}.datasets", [config.datasets[name].label for name in artifact.datasets])
 
@@ -176,7 +179,7 @@ ARTIFACT_CHECKS: list[Callable[[Config, str, Artifact], Iterator[str]]] = [
 
 
 def runs_can_be_told_apart(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
-    """An axis with several values is one that the artifact shows."""
+    """Check that an axis with several values is one that the artifact shows."""
     for axis in AXES:
         values = list(dict.fromkeys(getattr(runs, axis)))
         if len(values) > 1 and axis not in artifact.cells():
@@ -186,7 +189,7 @@ def runs_can_be_told_apart(config: Config, where: str, artifact: Artifact, runs:
 
 
 def methods_have_their_axes(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
-    """A method is known, has a rank where it needs one, and the axis that a figure is drawn over."""
+    """Check that a method is known, and that it has a rank if it needs one and the axis that a figure is drawn over."""
     for method in runs.method:
         yield from _unknown(f"{where}.runs.method", method, METHODS, "method")
         if "k" in METHODS[method].axes and not runs.k:
@@ -198,28 +201,28 @@ def methods_have_their_axes(config: Config, where: str, artifact: Artifact, runs
 
 
 def ticks_tell_methods_apart(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
-    """No two methods have the same components where these are what is printed of them."""
+    """Check that no two methods have the same components, if the components are all that is printed of them."""
     ticks = [components(method) for method in dict.fromkeys(runs.method)]
     if "components" in artifact.rows and len(set(ticks)) < len(ticks):
         yield f"{where}.rows: `components` cannot tell {', '.join(runs.method)} apart; use `method`"
 
 
 def teachers_are_known(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
-    """An artifact's teachers are the config's, and no two look alike."""
+    """Check that the config has an artifact's teachers, and that no two look alike."""
     for teacher in runs.teacher:
         yield from _unknown(f"{where}.runs.teacher", teacher, config.teachers, "teacher")
     yield from _alike(f"{where}.runs.teacher", [config.teachers[name].label for name in dict.fromkeys(runs.teacher)])
 
 
 def class_tokens_are_there(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
-    """A teacher whose class token is shown has one."""
+    """Check that a teacher has a class token, if that is what is shown of it."""
     for teacher in runs.teacher:
         if KINDS[artifact.kind].shows_class_token and not config.teachers[teacher].architecture.class_token:
             yield f"{where}.runs.teacher: a rollout shows the class token's, and {teacher} has none"
 
 
 def methods_fit_their_teachers(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
-    """A method can learn from each of the teachers, and from the corpus."""
+    """Check that a method can learn from each of the teachers, and from the corpus."""
     for teacher in runs.teacher:
         for method in runs.method:
             if why := _unfit(config, method, teacher):
@@ -227,7 +230,8 @@ def methods_fit_their_teachers(config: Config, where: str, artifact: Artifact, r
 
 
 def depths_fit(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
-    """A teacher has blocks enough for each r, as many as `distill.layers` lists, and a learning rate."""
+    """Check that a teacher has enough blocks for each r and for what `distill.layers` lists, and that r has a learning
+    rate."""
     listed = config.distill.layers
     for teacher in runs.teacher:
         depth = config.teachers[teacher].architecture.depth
@@ -245,7 +249,7 @@ def depths_fit(config: Config, where: str, artifact: Artifact, runs: Runs) -> It
 
 
 def ranks_fit(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
-    """A rank is no more than the smaller side of an adapted matrix."""
+    """Check that a rank is no more than the smaller side of an adapted matrix."""
     for teacher in runs.teacher:
         shape = config.teachers[teacher].architecture
         most = min(shape.embed_dim, int(shape.embed_dim * shape.mlp_ratio))

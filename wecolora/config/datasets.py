@@ -65,12 +65,12 @@ class _Dataset(Strict):
 
     @property
     def labelled(self) -> bool:
-        """Whether it may have labels, as far as its keys tell."""
+        """True if it may have labels, as far as its keys tell."""
         return True
 
     @property
     def several_labels(self) -> bool:
-        """Whether an image of it may have several labels, or none."""
+        """True if an image of it may have several labels, or none."""
         return False
 
     def published_counts(self) -> dict[str, int] | None:
@@ -247,7 +247,7 @@ class ChestXray14(_Files):
 
 
 class INat2019(_Files):
-    """iNaturalist 2019: train_val2019/, train2019.json and val2019.json."""
+    """The competition of iNaturalist 2019: train_val2019/, train2019.json and val2019.json."""
 
     scan_depth = 3  # train_val2019/<group>/<class>/
 

@@ -1,4 +1,7 @@
-"""Where a campaign keeps what it makes: every path below results/ once, as the pattern that its rule uses. No torch."""
+"""The places of all that a campaign makes: every path below results/ once, as the pattern that its rule uses.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -53,10 +56,10 @@ class Layout:
         self.report = f"{root}/report.html"
 
     def artifact(self, kind: KindName) -> dict[str, str]:
-        """The files of an artifact of a kind, by the name of the output."""
+        """Return the patterns of the files of an artifact of a kind, by the name of the output."""
         return {name: f"{self.root}/{pattern}" for name, pattern in KINDS[kind].files.items()}
 
     def log(self, rule: str) -> str:
-        """The log of a job of a rule."""
+        """Return the pattern of the log of a rule's jobs."""
         name = f"{rule}/{LOGS[rule]}" if rule in LOGS else rule
         return f"{self.root}/logs/{name}.log"

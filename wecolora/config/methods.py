@@ -64,22 +64,22 @@ class Method:
 
     @property
     def compares_tokens(self) -> bool:
-        """Whether its loss is a distance of the tokens, which can be taken before or after the final norm."""
+        """True if its loss is a distance of the tokens, which can be taken before or after the final norm."""
         return "loss_point" in self.needs
 
     @property
     def reads_tokens(self) -> bool:
-        """Whether each step takes the tokens of the teacher's last block, from the cache or from the teacher."""
+        """True if each step takes the tokens of the teacher's last block, from the cache or from the teacher."""
         return "tokens" in self.needs
 
     @property
     def online(self) -> bool:
-        """Whether its teacher must run in every step: a cache holds the last block's tokens of whole images alone."""
+        """True if its teacher must run in every step: a cache holds the last block's tokens of whole images alone."""
         return "teacher" in self.needs
 
     @property
     def reads_labels(self) -> bool:
-        """Whether it learns from the corpus's labels, too."""
+        """True if it learns from the corpus's labels, too."""
         return "labels" in self.needs
 
 
@@ -175,12 +175,15 @@ TEACHER_VENUES = {"vitb_sup": "ICLR 2021", "vitb_mae": "CVPR 2022"}
 
 
 def papers_name(name: str) -> str:
-    """The method as paper_results.csv calls it."""
+    """Return the name that paper_results.csv has for a method."""
     return METHODS[name].variant_of or name
 
 
 def variants(papers: str) -> list[str]:
-    """The methods that may stand for the paper's of that name; where one has to, the first that was run does."""
+    """Return the methods that may stand for the paper's method of that name.
+
+    If one has to, it is the first that was run.
+    """
     return [name for name in METHODS if papers_name(name) == papers]
 
 
@@ -193,5 +196,5 @@ COMPONENTS: dict[str, Callable[[str], bool]] = {
 
 
 def components(name: str) -> tuple[bool, ...]:
-    """What Table 1 ticks for a method."""
+    """Return what Table 1 ticks for a method: a value for each of COMPONENTS."""
     return tuple(has(name) for has in COMPONENTS.values())

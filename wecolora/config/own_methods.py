@@ -54,7 +54,7 @@ class OwnMethod(Strict):
         return self.implementation.rpartition(":")[0]
 
     def entry(self, sha256: str) -> Method:
-        """The entry as METHODS has it; ``sha256``: of the file's text."""
+        """Return the method as METHODS has it; ``sha256`` is that of its file's text."""
         return Method(
             self.label,
             self.start,
@@ -68,7 +68,7 @@ class OwnMethod(Strict):
         )
 
     def checked_sha256(self) -> str:
-        """The sha256 of the file's text; raise ValueError where there is no such file, or no such class in it."""
+        """Return the sha256 of the file's text. Raise ValueError if there is no such file, or no such class in it."""
         file, _, name = self.implementation.rpartition(":")
         try:
             text = Path(file).read_bytes()

@@ -32,7 +32,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def with_protocol(values: dict[str, Any]) -> dict[str, Any]:
-    """A config's values with its protocol's choices where it makes none."""
+    """Return a config's values, with its protocol's choices where it makes none."""
     protocol = values.get("protocol", "paper")
     distill, datasets = values.get("distill", {}), values.get("datasets", {})
     chosen = PROTOCOLS.get(protocol) if isinstance(protocol, str) else None
@@ -47,7 +47,7 @@ def with_protocol(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_source(protocol: str, entry: Any) -> Any:
-    """A data set's entry with what the protocol chooses for its source."""
+    """Return a data set's entry, with what the protocol chooses for its source."""
     name = entry.get("source") if isinstance(entry, dict) else None
     source = SOURCES.get(name) if isinstance(name, str) else None
     return {**source.of_protocol.get(protocol, {}), **entry} if source else entry

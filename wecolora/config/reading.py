@@ -119,7 +119,7 @@ def parse(values: Mapping[str, Any]) -> Config:
 
 
 def _without_source(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Where a key stands in the file: pydantic also names a data set's source."""
+    """Return the place of a key in the file. Pydantic also names a data set's source, which stands nowhere."""
     return (*location[:2], *location[3:]) if location[:1] == ("datasets",) else location
 
 

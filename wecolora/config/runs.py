@@ -36,7 +36,7 @@ class RunSpec:
                 raise BadInput(f"method {self.method}: needs {'a rank k' if axis == 'k' else axis}.")
 
     def slug(self) -> str:
-        """The run's name below its teacher, e.g. ``wecolora_r2_k128_a1_s0``; parse() reads it back."""
+        """Return the run's name below its teacher, such as ``wecolora_r2_k128_a1_s0``; parse() reads it back."""
         if not METHODS[self.method].axes:
             return self.method
         alpha = format(Decimal(repr(self.alpha)).normalize(), "f")
@@ -46,7 +46,7 @@ class RunSpec:
 
     @classmethod
     def parse(cls, teacher: str, slug: str) -> RunSpec:
-        """The run of that name; refuses what slug() does not write."""
+        """Return the run of that name. Raise BadInput for a name that slug() does not write."""
         if slug in METHODS and not METHODS[slug].axes:
             return cls(teacher, slug)
         match = re.fullmatch(r"(\w+?)_r(\d+)(?:_k(\d+))?_a(\d+(?:\.\d+)?)_s(\d+)(?:_(before_norm|after_norm))?", slug)
@@ -61,7 +61,7 @@ class RunSpec:
 
 
 def expand(block: Mapping[str, Sequence[Any]], seeds: Iterable[int]) -> list[RunSpec]:
-    """The product of a block's axes, in the block's order, each run once."""
+    """Return the product of a block's axes, in the block's order, each run once."""
     names = ("teacher", "method", "r", "k", "alpha", "loss_point")
     found: dict[RunSpec, None] = {}
     for values in itertools.product(*(block.get(name) or [None] for name in names)):
@@ -71,5 +71,5 @@ def expand(block: Mapping[str, Sequence[Any]], seeds: Iterable[int]) -> list[Run
 
 
 def union(groups: Iterable[Iterable[RunSpec]]) -> list[RunSpec]:
-    """Each run once, in order of first appearance."""
+    """Return each run once, in order of first appearance."""
     return list(dict.fromkeys(itertools.chain.from_iterable(groups)))

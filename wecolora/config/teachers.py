@@ -103,7 +103,7 @@ class Teacher(Strict):
     @model_validator(mode="before")
     @classmethod
     def _filled_in(cls, values: Any) -> Any:
-        """What timm's table says of the model, where the config says nothing else."""
+        """Fill in what timm's table says of the model, where the config says nothing else."""
         if not isinstance(values, dict):
             return values
         changes = {key: values[key] for key in ("img_size", "global_pool") if values.get(key) is not None}
@@ -146,8 +146,10 @@ class Teacher(Strict):
 
 
 def head_classes(teacher: Teacher) -> int | None:
-    """Of the classifier that a teacher's weights end in, 0 for none; None while nobody can say, before the file is
-    there."""
+    """Return the classes of the classifier that a teacher's weights end in; 0 if they have none.
+
+    Return None if that is not known yet, because the file is not there.
+    """
     if teacher.timm is not None and teacher.weights is None:
         return lookup(teacher.timm).num_classes
     if teacher.weights is None or not teacher.weights.endswith(".safetensors"):

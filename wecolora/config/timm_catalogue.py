@@ -57,13 +57,19 @@ class TimmModel:
 
 @cache
 def table() -> dict[str, Any]:
-    """The whole table: ``models`` (architecture and tags, the first of which is timm's default), ``refused`` (a reason
-    a model) and ``families`` (the models of each other class)."""
+    """Return the whole table.
+
+    ``models`` holds the architecture and the tags of each model, timm's default tag first; ``refused`` a reason for
+    each model that cannot be copied; ``families`` the models of each other class.
+    """
     return json.loads(TABLE.read_text(encoding="utf-8"))
 
 
 def lookup(name: str) -> TimmModel:
-    """A model by timm's name, with a tag or without. ValueError, with the reason, for one that is none of ours."""
+    """Return a model by timm's name, with a tag or without.
+
+    Raise ValueError, with the reason, for a model that cannot be used.
+    """
     known = table()
     model, _, tag = name.partition(".")
     if model in known["refused"]:
@@ -85,8 +91,11 @@ def lookup(name: str) -> TimmModel:
 
 
 def weights_file(path: str) -> str:
-    """A file of weights: the path itself, or, of a folder, the file in it that is named as on the hub, or else its only
-    one. BadInput where that is unclear, or the file is of another kind, a shard, or one of adapters."""
+    """Return the file of weights that a path means: the path itself, or a file in the folder that it names.
+
+    Of a folder it is the file that is named as on the hub, or else the only one. Raise BadInput if that is unclear, or
+    if the file is of another kind, a shard, or one of adapters.
+    """
     if Path(path).is_dir():
         path = str(Path(path) / _of_folder(path))
     name = Path(path).name.lower()
@@ -100,7 +109,7 @@ def weights_file(path: str) -> str:
 
 
 def _of_folder(path: str) -> str:
-    """The name of the file in a folder that weights_file takes, or refuses."""
+    """Return the name of the file that weights_file takes in a folder, or is to refuse."""
     names = sorted(entry.name for entry in Path(path).iterdir())
     for kind in (SHARD, ADAPTERS):  # training scripts leave other files beside these
         if (found := [name for name in names if kind.search(name.lower())]) and not {*HUB_FILES} & {*names}:

@@ -44,7 +44,7 @@ class Strict(BaseModel):
         return self.model_dump_json()
 
     def fingerprint(self) -> str:
-        """The first 16 hex digits of the canonical JSON's sha256."""
+        """Return the first 16 hex digits of the canonical JSON's sha256."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
 
 

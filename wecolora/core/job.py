@@ -98,7 +98,7 @@ class _LogFile(logging.FileHandler):
 
 
 def _stop(number: int, frame: object) -> None:
-    """As an error would: temporary files go, and what was saved stays."""
+    """Stop as an error would: temporary files go, and what was saved stays."""
     log.error("ERROR: stopped by SIGTERM")
     sys.exit(128 + number)
 
@@ -115,12 +115,15 @@ def stop_deferred() -> Iterator[Callable[[], bool]]:
 
 
 def by_torchrun() -> bool:
-    """Whether torchrun started this process, as one of several."""
+    """Tell whether torchrun started this process, as one of several."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def provenance(started: float) -> dict[str, Any]:
-    """What changes from run to run: date, duration, host, git revision. Kept apart, so that results compare."""
+    """Return what changes from run to run: date, duration, host, git revision.
+
+    It is kept apart, so that results can be compared.
+    """
     return {
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seconds": round(time.time() - started, 2),
@@ -162,14 +165,14 @@ def _git_revision() -> str | None:
 
 
 def duration(seconds: float) -> str:
-    """In seconds, minutes or hours."""
+    """Return a duration in words, in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def fingerprint(*parts: str) -> str:
-    """32 hex digits that name a recipe on given inputs."""
+    """Return 32 hex digits that name a recipe on given inputs."""
     return xxhash.xxh3_128_hexdigest("\n".join(parts).encode())
 
 

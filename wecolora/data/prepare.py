@@ -102,7 +102,7 @@ def _pixels_digest(entries: Sequence[Entry], seen: Sequence[Seen], grey_range: R
 
 
 def _listed(name: str, data: Dataset) -> Listing:
-    """The images of a data set, sorted by id."""
+    """Return the images of a data set, sorted by id."""
     try:
         listed = listing_of(name, data)
     except OSError as error:
@@ -127,8 +127,10 @@ def _row(pixels: np.ndarray) -> Seen:
 
 
 def _readable(name: str, listed: Listing, seen: list[Seen], skip: bool) -> tuple[list[Seen], dict[Entry, str]]:
-    """What the images are that can be read, and what is wrong with the others, which are taken out of the listing.
-    BadInput where there are such, without ``skip``."""
+    """Return what the readable images are, and what is wrong with each of the others, which leave the listing.
+
+    Raise BadInput if there are unreadable ones and ``skip`` is false.
+    """
     left_out = {entry: about.problem for entry, about in zip(listed.entries, seen, strict=True) if about.problem}
     if not left_out:
         return seen, left_out
@@ -186,7 +188,7 @@ def _refuse_empty(name: str, data: Dataset, listed: Listing, left_out: Iterable[
 
 
 def _with_files(listed: Listing, label: str, unreadable: int) -> str:
-    """A class without training images, and which files its folder has instead."""
+    """Return a class without training images, in words, and which files its folder has instead."""
     if unreadable:
         return f"{label}: {unreadable} that cannot be read"
     besides = Besides()
@@ -198,7 +200,7 @@ def _with_files(listed: Listing, label: str, unreadable: int) -> str:
 
 
 def _remarks(listed: Listing) -> list[str]:
-    """What is odd about it, and may be meant so."""
+    """Return what is odd about a listing, and may be meant so."""
     found = [*listed.remarks, *doubtful(listed.classes)]
     if links := listed.besides.skipped["broken links"]:
         found.append(f"{links} links in its folders lead to nothing, and are left out.")
@@ -238,7 +240,7 @@ def _report(
 
 
 def _in_both(entries: Sequence[Entry], seen: Sequence[Seen]) -> list[tuple[str, str]]:
-    """(training image, test image) for each test image whose bytes are a training image's too."""
+    """Return (training image, test image) for each test image whose bytes are a training image's too."""
     train = {about.digest: entry.id for entry, about in zip(entries, seen, strict=True) if entry.split == "train"}
     return [
         (train[about.digest], entry.id)
@@ -248,7 +250,7 @@ def _in_both(entries: Sequence[Entry], seen: Sequence[Seen]) -> list[tuple[str, 
 
 
 def _tell(name: str, found: dict[str, Any]) -> None:
-    """The report in words."""
+    """Log the report in words."""
     counts, published = found["counts"], found["published"] or {}
     log.info(
         "%s: %s training and %s test images, %s.",

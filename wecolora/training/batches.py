@@ -1,4 +1,5 @@
-"""Where a distillation step gets its pixels and its teacher tokens: the cache, or the teacher itself. Same views."""
+"""The pixels and teacher tokens of a distillation step, from the cache or from the teacher itself, on the same
+views."""
 
 from __future__ import annotations
 
@@ -26,8 +27,10 @@ class Batches(Protocol):
     labels: Tensor | None
 
     def read(self, rows: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """For the rows of each batch, in order: (pixels (n, size, size, 3) uint8, teacher tokens before the final norm
-        (n, tokens, width) float)."""
+        """Yield, for the rows of each batch in order, its pixels and its teacher tokens.
+
+        The shapes are (n, size, size, 3) uint8, and (n, tokens, width) floating-point before the final norm.
+        """
 
 
 class CachedBatches:
@@ -92,7 +95,7 @@ def _one_view(index: Index, seed: int, size: int, wanted: tuple[int, int]) -> np
 
 
 def prefetched(batches: Batches, rows: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of these rows in order, the next one read while the caller works on the last."""
+    """Yield the batches of these rows in order; the next one is read while the caller works on the last."""
     coming = batches.read(rows, view)
     gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None
     with ThreadPoolExecutor(1, initializer=_on, initargs=(gpu,)) as pool:
@@ -103,6 +106,6 @@ def prefetched(batches: Batches, rows: Iterable[Sequence[int]], view: int) -> It
 
 
 def _on(gpu: int | None) -> None:
-    """A new thread starts on the first GPU, whichever this process has."""
+    """Let this thread work on a device. A new thread starts on the first GPU, whichever its process has."""
     if gpu is not None:
         torch.cuda.set_device(gpu)

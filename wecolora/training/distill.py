@@ -31,7 +31,7 @@ RANKED = 512  # images of an epoch whose embeddings' effective rank is taken
 def distill(
     teacher: VisionTransformer, batches: Batches, recipe: DistillRecipe, context: JobContext
 ) -> tuple[VisionTransformer, History]:
-    """The student, merged, and one record an epoch, by gradient descent; see training.fit.fit, which calls it."""
+    """Return the merged student and one record for each epoch, by gradient descent; training.fit.fit calls it."""
     return Distillation(teacher, batches, recipe, context).run()
 
 
@@ -131,7 +131,7 @@ class Distillation:
             yield
 
     def finished(self) -> VisionTransformer:
-        """The student, merged."""
+        """Return the merged student. Raise BadInput if its weights are no numbers."""
         student = self.objective.exported().requires_grad_(False).eval()
         # The last update has no loss after it that would show that it broke the student.
         if not all(tensor.isfinite().all() for tensor in student.state_dict().values()):
@@ -163,8 +163,10 @@ class Distillation:
             log(f"{unused} of {images} images an epoch, others each time, fill no batch and are left out")
 
     def _micro_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """What the objective takes of this process's part of each micro-batch that the tally does not hold yet: images,
-        tokens, labels."""
+        """Yield what the objective takes of this process's part of each micro-batch: images, tokens, labels.
+
+        Micro-batches that the tally holds already are left out.
+        """
         recipe, device, labels = self.recipe, self.context.device, self.batches.labels
         assert recipe.student.seed is not None
         order = torch.randperm(self.batches.images, generator=epoch_generator(recipe.student.seed, epoch))
@@ -176,7 +178,7 @@ class Distillation:
             yield images, tokens.to(device).float(), None if labels is None else labels[rows].to(device)
 
     def _lr(self, epoch: int, window: range) -> float:
-        """Of the update that is made of these micro-batches."""
+        """Return the learning rate of the update that is made of these micro-batches."""
         position = epoch + window.start / self.used
         return self.recipe.lr * warmup_cosine(position, self.schedule.warmup_epochs, self.schedule.epochs)
 
@@ -200,7 +202,7 @@ class Distillation:
 
 
 def update_windows(micro_batches: int, accumulate: int, leftover: str) -> list[range]:
-    """The micro-batches of each update of an epoch; ``drop`` leaves an incomplete last window out."""
+    """Return the micro-batches of each update of an epoch; ``drop`` leaves an incomplete last window out."""
     windows = [range(s, min(s + accumulate, micro_batches)) for s in range(0, micro_batches, accumulate)]
     if leftover == "drop" and windows and len(windows[-1]) < accumulate:
         windows.pop()
@@ -219,7 +221,7 @@ class Tally:
     teacher: list[Tensor] = field(default_factory=list)
 
     def add(self, found: Step, group: ProcessGroup) -> None:
-        """A micro-batch, of which each process has a part."""
+        """Add a micro-batch, of which each process has a part."""
         self.batches += 1
         sums = [found.loss.detach().double(), *([] if found.deviation is None else [found.deviation])]
         loss, *deviation = group.all_mean(torch.stack(sums)).tolist()
@@ -230,7 +232,7 @@ class Tally:
             self.teacher.append(group.all_gather(found.teacher).cpu())
 
     def record(self) -> dict[str, Any]:
-        """Of the whole epoch."""
+        """Return the record of the whole epoch."""
         loss = self.loss / self.batches
         finite = math.isfinite(loss)
         return {

@@ -21,7 +21,10 @@ History = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class JobContext:
-    """Where and how a student is made, which decides nothing of what it becomes; the defaults suit a notebook."""
+    """The place and the manner in which a student is made.
+
+    They decide nothing of what it becomes. The defaults suit a notebook.
+    """
 
     device: str = "cpu"
     group: ProcessGroup = field(default_factory=ProcessGroup)  # that make it together, each of which calls fit
@@ -35,10 +38,10 @@ class JobContext:
 def fit(
     teacher: VisionTransformer, batches: Batches, recipe: DistillRecipe, context: JobContext | None = None
 ) -> tuple[VisionTransformer, History]:
-    """The student of a recipe, a plain model, and the record of how it was made: an entry an epoch.
+    """Make the student of a recipe, and return it as a plain model, with a record for each epoch.
 
-    What makes it is named by the method's entry (``fitted_by``): a function of these four arguments. It raises BadInput
-    where teacher, images and recipe do not go together; Stopped where the context told it to stop.
+    The method's entry names what makes it (``fitted_by``): a function of these four arguments. Raise BadInput if
+    teacher, images and recipe do not go together; Stopped if the context told it to stop.
     """
     student, history = library_object(METHODS[recipe.method].fitted_by)(
         teacher, batches, recipe, context or JobContext()

@@ -52,18 +52,21 @@ class Objective(nn.Module):
         drawn within an epoch must follow from (seed, epoch) alone."""
 
     def forward(self, images: Tensor, tokens: Tensor, labels: Tensor | None) -> Step:
-        """(batch, 3, H, W) normalised images, this process's part of a micro-batch; the teacher's last tokens before
-        its final norm, (batch, tokens, width), empty for a method that runs its teacher itself; (batch,) labels for
-        one that reads them."""
+        """Return the loss and the embeddings of this process's part of a micro-batch.
+
+        ``images`` are (batch, 3, H, W), normalised. ``tokens`` are the teacher's last tokens before its final norm,
+        (batch, tokens, width); they are empty for a method that runs its teacher itself. ``labels`` are (batch,), for a
+        method that reads them.
+        """
         raise NotImplementedError
 
     def exported(self) -> VisionTransformer:
-        """The student alone, as it is saved: its adapters, where it has any, are merged."""
+        """Return the student alone, as it is saved: its adapters, if it has any, are merged."""
         return merge(self.student)
 
 
 def start_student(teacher: VisionTransformer, recipe: DistillRecipe) -> VisionTransformer:
-    """The student as its method's entry says, before its first step; only what trains requires a gradient."""
+    """Return the student as its method's entry says, before its first step; only what trains requires a gradient."""
     method = METHODS[recipe.method]
     architecture = recipe.input.architecture.model_dump()
     depth = len(layers(len(teacher.blocks), recipe.student.r, recipe.layers))

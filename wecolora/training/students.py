@@ -24,8 +24,11 @@ from wecolora.training.objectives import Objective
 
 
 def start(teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | None = None) -> Objective:
-    """The objective of a run; ``labels`` of its images, (images,), for a method that reads them. Raises BadInput where
-    it cannot be had, or where the teacher lacks the head that it needs."""
+    """Return the objective of a run, before its first step.
+
+    ``labels`` are those of its images, (images,), for a method that reads them. Raise BadInput if the objective cannot
+    be had, or if the teacher lacks the head that it needs.
+    """
     method = METHODS[recipe.method]
     made = objective_class(method)
     if "head" in method.needs and not isinstance(teacher.head, nn.Linear):
@@ -39,8 +42,11 @@ def start(teacher: VisionTransformer, recipe: DistillRecipe, labels: Tensor | No
 
 
 def objective_class(method: Method) -> Any:
-    """The class of a method's loss, a subclass of Objective; raise BadInput where a user's own is none, or its file
-    cannot be imported or holds another text than when the campaign was read."""
+    """Return the class of a method's loss, a subclass of Objective.
+
+    Raise BadInput if a user's own is no such class, or if its file cannot be imported or holds another text than when
+    the campaign was read.
+    """
     if not method.sha256:
         return library_object(method.objective)
     file, _, name = method.objective.rpartition(":")
@@ -53,14 +59,14 @@ def objective_class(method: Method) -> Any:
 
 
 def library_object(name: str) -> Any:
-    """What a name such as ``training.deit:DeiT`` means, below wecolora."""
+    """Return what a name such as ``training.deit:DeiT`` means, below wecolora."""
     module, _, attribute = name.partition(":")
     return getattr(importlib.import_module(f"wecolora.{module}"), attribute)
 
 
 @cache
 def _own_module(file: str, sha256: str) -> ModuleType:
-    """A user's file as a module, run once a process: the very bytes of this sha256."""
+    """Run a user's file of this sha256 as a module, once a process, and return the module."""
     try:
         text = Path(file).read_bytes()
     except OSError as error:

@@ -11,7 +11,7 @@ from wecolora.data.listing import Entry, Listing
 
 
 def listing(name: str, data: Bundled) -> Listing:
-    """The images that are drawn, in their order."""
+    """Return the images that are drawn, in their order."""
     drawn = BUNDLED[data.bundled](data.train, data.test, data.seed)
     entries = [
         Entry(f"{data.bundled}/{number:06d}", ARRAY, tuple(labels), split, offset=number)

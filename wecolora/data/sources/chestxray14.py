@@ -57,7 +57,10 @@ def listing(name: str, data: ChestXray14) -> Listing:
 
 
 def _findings(root: Path) -> dict[str, list[str]]:
-    """The findings of each image. Rows need not be as long as the header, which ends in a comma in some versions."""
+    """Return the findings of each image.
+
+    A row may be shorter than the header, which ends in a comma in some versions.
+    """
     table = _file(root, *TABLES)
     rows = rows_of(table)
     header = [column.strip() for column in next(rows, Row(1, 1, [])).cells]
@@ -85,7 +88,7 @@ def _findings(root: Path) -> dict[str, list[str]]:
 
 
 def _images(root: Path, besides: Besides) -> dict[str, str]:
-    """The path of each image from the root."""
+    """Return the path of each image from the root."""
     files: dict[str, str] = {}
     for folder in folders_in(root):
         for path in image_files(root / folder, besides) if folder == "images" or folder.startswith("images_") else ():
@@ -102,7 +105,7 @@ def _images(root: Path, besides: Besides) -> dict[str, str]:
 
 
 def _lists(root: Path) -> dict[str, list[str]]:
-    """The images of each split."""
+    """Return the images of each split."""
     lists = {split: _list(_file(root, name)) for split, name in LISTS.items()}
     if both := sorted(set(lists["train"]) & set(lists["test"])):
         raise BadInput(f"{root}: {' and '.join(LISTS.values())} both list {some(both)}; {WHERE}.")
@@ -117,7 +120,7 @@ def _list(path: Path) -> list[str]:
 
 
 def _file(root: Path, *names: str) -> Path:
-    """The first of these that is there, in whatever case it is written."""
+    """Return the first of these files that is there, in whatever case its name is written."""
     there = {file.lower(): file for file in os.listdir(root)}
     for name in names:
         if name.lower() in there:

@@ -42,7 +42,7 @@ def listing(name: str, data: Cifar100) -> Listing:
 
 
 def _read(root: Path, file: str) -> dict[Any, Any]:
-    """The dictionary in one of the three files."""
+    """Return the dictionary in one of the three files."""
     path = next((path for path in (root / FOLDER / file, root / file) if path.is_file()), None)
     archive = root / f"{FOLDER}.tar.gz"
     if path is not None:
@@ -73,7 +73,7 @@ def _column(root: Path, file: str, content: dict[Any, Any], key: str, kind: type
 
 
 class _Kind:
-    """In the place of numpy.dtype: unsigned bytes and nothing else."""
+    """The stand-in for numpy.dtype: it takes unsigned bytes and nothing else."""
 
     def __init__(self, name: str, *flags: Any) -> None:
         if name not in ("u1", "|u1", "uint8"):
@@ -84,7 +84,7 @@ class _Kind:
 
 
 class _Array:
-    """In the place of numpy.ndarray."""
+    """The stand-in for numpy.ndarray."""
 
     values: np.ndarray = np.empty(0, np.uint8)
 
@@ -97,12 +97,12 @@ class _Array:
 
 
 def _array(*about: Any) -> _Array:
-    """In the place of numpy's _reconstruct, which makes an empty array; its state follows."""
+    """Stand in for numpy's _reconstruct, which makes an empty array; its state follows."""
     return _Array()
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """In the place of _codecs.encode, by which Python 3 writes bytes for Python 2."""
+    """Stand in for _codecs.encode, by which Python 3 writes bytes for Python 2."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}")
     return text.encode("latin1")

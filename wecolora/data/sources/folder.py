@@ -31,9 +31,11 @@ HELD_OUT_LIKE = {*HELD_OUT, "testing", "eval", "dev"}
 
 
 def listing(name: str, data: Folder) -> Listing:
-    """``train/<class>/...`` and, where one is there, ``test/<class>/...`` (or another of HELD_OUT); with
-    ``test_share``, ``<class>/...``, divided at random; in any other layout every image below the root, as unlabelled
-    training images. A root that can be read in two ways is refused."""
+    """List ``train/<class>/...`` and, where one is there, ``test/<class>/...`` (or another of HELD_OUT).
+
+    With ``test_share``, the images are those of ``<class>/...``, divided at random. In any other layout, every image
+    below the root is an unlabelled training image. Raise BadInput for a root that can be read in two ways.
+    """
     root = root_of(name, data)
     besides = Besides()
     paths = image_files(root, besides)
@@ -57,7 +59,7 @@ def listing(name: str, data: Folder) -> Listing:
 
 
 def _parts(name: str, root: Path, paths: list[str]) -> tuple[str, ...]:
-    """The folders of the two splits, or train/ alone; none where the images have no labels."""
+    """Return the folders of the two splits, or train/ alone; nothing if the images have no labels."""
     folders = folders_in(root)
     used = {path.split("/")[0] for path in paths}
     train = [folder for folder in folders if folder in used and folder.lower() in TRAIN_LIKE]
@@ -90,7 +92,10 @@ def _refuse_spelling(name: str, root: Path, folders: list[str]) -> NoReturn:
 
 
 def _refuse_too_high(name: str, root: Path, paths: list[str]) -> None:
-    """An archive often unpacks into a folder of its own, whose splits would be taken for no more than folders."""
+    """Raise BadInput for a root above the one that is meant.
+
+    An archive often unpacks into a folder of its own, whose splits would be taken for plain folders.
+    """
     (first, *others) = {path.split("/")[0] for path in paths}
     inner = {path.split("/")[1].lower() for path in paths if path.count("/") > 2}
     if not others and inner & TRAIN_LIKE and inner & HELD_OUT_LIKE:
@@ -137,8 +142,12 @@ def _divided(name: str, root: Path, paths: list[str], share: float, seed: int) -
 
 
 def _like_splits(folders: Sequence[str]) -> list[str]:
-    """The folders that are named as splits (``train``, ``val2017``), unless it is a single one among others; else
-    those whose names differ in the word for the split alone (``cars_train`` and ``cars_test``)."""
+    """Return the folders that look like splits.
+
+    These are the folders that are named as splits (``train``, ``val2017``), unless a single one stands among others. If
+    there are none, they are those whose names differ in the word for the split alone (``cars_train`` and
+    ``cars_test``).
+    """
     named: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for folder in folders:
         words = tuple(re.findall(r"[^\W\d_]+", folder.lower()))
@@ -156,7 +165,8 @@ def _like_splits(folders: Sequence[str]) -> list[str]:
 
 
 def _alike_inside(paths: list[str]) -> list[str]:
-    """The folders with two or more folders in them whose names are in other ones, too; none where it is one."""
+    """Return the folders that hold two or more folders whose names others have, too; nothing if that is a single
+    one."""
     inside: dict[str, set[str]] = {}
     for path in paths:
         folder, *rest = path.split("/", 2)
@@ -167,7 +177,7 @@ def _alike_inside(paths: list[str]) -> list[str]:
 
 
 def _classes(name: str, root: Path, folders: Sequence[str]) -> tuple[list[str], dict[str, int]]:
-    """The classes of class folders, empty ones too, and the number of each folder's."""
+    """Return the classes of class folders, empty ones too, and the number of each folder's class."""
     for folder in folders:
         if is_unprintable(folder):
             raise BadInput(
@@ -181,7 +191,7 @@ def _classes(name: str, root: Path, folders: Sequence[str]) -> tuple[list[str], 
 
 
 def _folders(names: Sequence[str]) -> str:
-    """In words: train/, test/ and val/."""
+    """Return folders in words: train/, test/ and val/."""
     *first, last = [f"{name}/" for name in names]
     return f"{', '.join(first)} and {last}" if first else last
 

@@ -98,8 +98,10 @@ def _wnids(folder: Path) -> list[str]:
 
 
 def _by_folder(root: Path, part: str, wnids: list[str], paths: list[str]) -> Found:
-    """The images of class folders, empty ones too; none where no image lies in one. BadInput where others lie in none:
-    a half of them was sorted into class folders, say."""
+    """Return the images of class folders, empty folders too; nothing if no image lies in one.
+
+    Raise BadInput if some images lie in class folders and others do not, as after half of the sorting.
+    """
     found: Found = {wnid: [] for wnid in wnids}
     stray = []
     for path in paths:
@@ -127,7 +129,7 @@ def _base(name: str) -> str:
 
 
 def _validation_wnids(root: Path) -> list[str]:
-    """The WNID of each validation image in turn, as the devkit says."""
+    """Return the WNID of each validation image in turn, as the devkit says."""
     from scipy.io import loadmat  # takes half a second
 
     truth, meta = _devkit(root, "ILSVRC2012_validation_ground_truth.txt"), _devkit(root, "meta.mat")

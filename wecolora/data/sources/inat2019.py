@@ -1,4 +1,5 @@
-"""iNaturalist 2019: one folder of training and validation images, divided by two lists in COCO's format."""
+"""The images of iNaturalist 2019: one folder of training and validation images, divided by two lists in COCO's
+format."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ def _classes(used: list[int], names: dict[int, str]) -> list[str]:
 
 
 def _read(path: Path) -> tuple[list[tuple[str, int]], list[tuple[int, str]]]:
-    """([(file, category)], [(category, name)])."""
+    """Return ([(file, category)], [(category, name)])."""
     if not path.is_file():
         raise BadInput(f"{path}: there is no such file; {WHERE}.")
     try:

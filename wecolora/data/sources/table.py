@@ -20,9 +20,11 @@ SPLITS = {"train": "train", **dict.fromkeys(HELD_OUT, "test")}
 
 
 def listing(name: str, data: Listed) -> Listing:
-    """The paths, labels and splits that the table's columns give. Labels are texts or numbers, which are then sorted as
-    numbers (see labels.label_of). ``test_share`` divides at random: the same share of each class where an image has one
-    label."""
+    """List the paths, labels and splits that the table's columns give.
+
+    Labels are texts or numbers; numbers are sorted as numbers (see labels.label_of). ``test_share`` divides at random,
+    and takes the same share of each class where an image has one label.
+    """
     root = root_of(name, data)
     table = root / data.table
     wanted = list(dict.fromkeys(column for column in (data.path, data.labels, data.split) if column is not None))
@@ -55,7 +57,8 @@ def listing(name: str, data: Listed) -> Listing:
 
 
 def _paths(root: Path, as_told: Path, columns: Columns, column: str) -> list[str]:
-    """The rows' paths from the root, each a file, and no two the same; ``as_told`` is the root with its links."""
+    """Return the rows' paths from the root, each a file, and no two the same; ``as_told`` is the root with its
+    links."""
     table, given = columns.table, columns.texts[column]
     if not given:
         raise BadInput(f"{table}: has no rows; list the images there.")
@@ -90,7 +93,7 @@ def _paths(root: Path, as_told: Path, columns: Columns, column: str) -> list[str
 
 
 def _below(path: str, *roots: Path) -> str:
-    """An absolute path below the root as the path from there; any other as it is."""
+    """Return an absolute path below the root as the path from there, and any other path as it is."""
     if os.path.isabs(path):
         readings = [Path(path)]
         if ".." in readings[0].parts and "\0" not in path:  # as the system reads it

@@ -23,8 +23,11 @@ class Member(NamedTuple):
 
 
 def members(path: Path, within: Member | None = None) -> Iterator[Member]:
-    """The files of an uncompressed tar, or of a tar that is a member of it, in their order there. BadInput where the
-    tar is damaged, or where a member is neither file nor folder or its name leads out of the tar's folder."""
+    """Yield the files of an uncompressed tar, or of a tar that is a member of it, in their order there.
+
+    Raise BadInput if the tar is damaged, or if a member is neither file nor folder or its name leads out of the tar's
+    folder.
+    """
     start, end = (within.offset, within.offset + within.size) if within else (0, os.path.getsize(path))
     told = f"{path}: {within.name}" if within else f"{path}"
     try:
@@ -48,7 +51,7 @@ def members(path: Path, within: Member | None = None) -> Iterator[Member]:
 
 
 def file_in(path: Path, name: str) -> bytes:
-    """The bytes of the file in a (compressed) tar whose path there ends so."""
+    """Return the bytes of the file in a (compressed) tar whose path there ends so."""
     try:
         with tarfile.open(path) as archive:
             for member in archive:
