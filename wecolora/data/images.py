@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
-from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from wecolora.core.errors import BadInput
 from wecolora.core.files import atomic_write, not_given, unreadable
@@ -215,17 +215,7 @@ def _shorter(size: int) -> int:
     return round(size * 256 / 224)
 
 
-# How to turn a stored picture upright, by EXIF's number of its orientation.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SIDEWAYS = {_UPRIGHT[number] for number in (5, 6, 7, 8)}
+_SIDEWAYS = (5, 6, 7, 8)  # the orientations of EXIF in which width and height change places
 
 
 def decode(source: bytes | str | Path, name: str, grey_range: Range | None = None) -> Image.Image:
@@ -261,11 +251,11 @@ def open_picture(content: bytes, name: str, room: Room, grey_range: Range | None
                 f"{name}: its greys ({kind}, {lowest:g} to {highest:g}) have no known range; say which values are "
                 "black and white (`grey_range: [lowest, highest]` of its data set)."
             )
-        turn = _UPRIGHT.get(_orientation(opened))
+        orientation = _orientation(opened)
+        if orientation != 1:
+            _turn_upright(opened)
         image = rgb(opened, shown)
-        if turn is not None:
-            image = image.transpose(turn)
-    full = (height, width) if turn in _SIDEWAYS else (width, height)
+    full = (height, width) if orientation in _SIDEWAYS else (width, height)
     return Picture(image, *full, scale)
 
 
@@ -313,6 +303,15 @@ def _reading(content: bytes, name: str) -> Iterator[Image.Image]:
         if "MAX_TEXT" in reason:
             reason = f"more than {MAX_TEXT >> 20} MB of text or colour profile"
     raise BadInput(f"{name}: cannot be read as an image ({reason}); replace it, or leave it out (`skip_unreadable`).")
+
+
+def _turn_upright(image: Image.Image) -> None:
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception:  # damaged EXIF, which it writes again after it has turned the picture
+        pass
 
 
 def _orientation(image: Image.Image) -> int:
