@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import torch
 from rich import box
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from wecolora.campaign.jobs import Job, jobs, there
@@ -29,7 +29,7 @@ from wecolora.config.teachers import Architecture
 from wecolora.data.images import read_columns
 from wecolora.data.prepare import listing_of
 from wecolora.models.vit import build, pooled
-from wecolora.results.computation import bytes_per_view, counts
+from wecolora.results.computation import bytes_per_view, counts, median_seconds
 
 # Sustained, and a guess: 40 percent of the dense TF32 peak of an RTX 3090, the paper's GPU (section 4.3).
 TFLOPS = 15.0
@@ -204,17 +204,8 @@ def measured_tflops(architecture: Architecture, device: str, batch: int = 64) ->
     """Measure how many 1e12 operations a second this device sustains in the teacher's forward passes."""
     model = build(architecture.model_dump()).eval().to(device)
     pixels = torch.randn(batch, 3, architecture.img_size, architecture.img_size, device=device)
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    passes = 0
-    with torch.no_grad():
-        pooled(model, pixels)
-        wait()
-        started = time.perf_counter()
-        while time.perf_counter() - started < SECONDS:
-            pooled(model, pixels)
-            wait()
-            passes += batch
-    return 2 * passes * _of_teacher(architecture) / (time.perf_counter() - started) / 1e12
+    seconds = median_seconds(lambda: pooled(model, pixels), SECONDS)
+    return 2 * batch * _of_teacher(architecture) / seconds / 1e12
 
 
 def show(plan: Plan, name: str, tflops: float, rate: str, console: Console) -> None:
@@ -231,7 +222,7 @@ def show(plan: Plan, name: str, tflops: float, rate: str, console: Console) -> N
     table.add_row(*_row(Stage("total", sum(stage.jobs for stage in plan.stages), done, whole, left), tflops))
     console.print(table)
     for teacher, size in plan.cache_bytes.items():
-        console.print(f"Cache of {teacher}: {_size(size)} with 1 view an image, {_size(10 * size)} with 10.")
+        console.print(f"Cache of {teacher}: {decimal(size)} with 1 view an image, {decimal(10 * size)} with 10.")
     for what, taken in {"cached": plan.cached, "online, in every step": plan.online}.items():
         hours = _hours(taken, tflops)
         console.print(f"Teachers {what}: {taken.teachers:,} forwards, {hours} GPU-hours.", soft_wrap=True)
@@ -244,7 +235,7 @@ def show(plan: Plan, name: str, tflops: float, rate: str, console: Console) -> N
 def _row(stage: Stage, tflops: float) -> list[str]:
     numbers = [_count(count) if count else "" for count in (stage.whole.students, stage.whole.teachers)]
     hours = [_hours(taken, tflops) if stage.whole.macs else "" for taken in (stage.whole, stage.left)]
-    size = _size(stage.whole.bytes) if stage.whole.bytes else ""
+    size = decimal(stage.whole.bytes) if stage.whole.bytes else ""
     return [stage.name, f"{stage.jobs:,}", f"{stage.done:,}", *numbers, *hours, size]
 
 
@@ -255,12 +246,3 @@ def _hours(taken: Cost, tflops: float) -> str:
 
 def _count(number: int) -> str:
     return f"{number / 1e6:,.1f} M" if number >= 1e6 else f"{number:,}"
-
-
-def _size(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:,.3g} TB"

@@ -6,7 +6,7 @@ trains and saves.
 
 from __future__ import annotations
 
-import time
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,8 +30,7 @@ from wecolora.training.objectives import Objective
 from wecolora.training.students import start
 
 LINEAR = {torch.ops.aten.addmm, torch.ops.aten.mm, torch.ops.aten.convolution}
-REPEATS = 20  # timed passes; WARM_UP passes without a clock come before them
-WARM_UP = 3
+SECONDS = 1.0  # that passes are timed for, at least
 M = TypeVar("M", bound=nn.Module)
 TRAINING = ("trained", "training_macs", "training_macs_with_attention", "teacher_macs", "teacher_macs_with_attention")
 
@@ -154,31 +153,31 @@ def speed(model: VisionTransformer, size: int, batch: int, device: str) -> dict[
     pass.
     """
     model = model.eval().to(device)
-    cuda = device == "cuda"
 
     def seconds(images: int) -> float:
         pixels = torch.randn(images, 3, size, size, device=device)
-        taken = _timed(lambda: pooled(model, pixels), torch.cuda.synchronize if cuda else lambda: None)
-        return float(np.median(taken))
+        return median_seconds(lambda: pooled(model, pixels), SECONDS)
 
     latency = seconds(1)
-    if cuda:
+    if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     rate = batch / seconds(batch)
-    peak = torch.cuda.max_memory_allocated() / 1e6 if cuda else None
+    peak = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else None
     return {"latency_ms": 1000 * latency, "images_per_second": rate, "peak_memory_mb": peak}
 
 
 @torch.no_grad()
-def _timed(work: Callable[[], Any], synchronise: Callable[[], Any]) -> list[float]:
-    taken = []
-    for _ in range(WARM_UP + REPEATS):
-        synchronise()
-        start = time.perf_counter()
-        work()
-        synchronise()
-        taken.append(time.perf_counter() - start)
-    return taken[WARM_UP:]
+def median_seconds(work: Callable[[], Any], seconds: float) -> float:
+    """Return the median time of ``work``, which is called for at least so many seconds, without gradients.
+
+    Warm-up passes are not timed. A GPU is idle before and after each block of passes.
+    """
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns where a GPU's driver is missing
+    from torch.utils.benchmark import Timer
+
+    # Without num_threads, the timer would take one thread.
+    timer = Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
+    return float(timer.blocked_autorange(min_run_time=seconds).median)
 
 
 def tidy_counts(recipe: ComputationRecipe) -> pd.DataFrame:
