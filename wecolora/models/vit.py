@@ -178,6 +178,7 @@ def block_outputs(model: VisionTransformer, images: Tensor, blocks: Sequence[int
 
     The shapes are (batch, 3, H, W) normalised images -> (batch, tokens, width) for each block.
     """
+    # timm's forward_intermediates gives the same values, but apart for class token and patches, to be joined again.
     hidden = embedded(model, images)
     found = []
     for number, block in enumerate(model.blocks):

@@ -39,6 +39,7 @@ def attentions(model: VisionTransformer, images: Tensor) -> list[Tensor]:
 
     The shapes are (batch, 3, H, W) normalised images -> (batch, heads, tokens, tokens) for each block, one row a query.
     """
+    # timm's AttentionExtract gives the same tensors, but its hooks stay on the model, and it turns no kernel off.
     found: list[Tensor] = []
     with ExitStack() as restored:
         for block in model.blocks:
