@@ -9,6 +9,8 @@ rule prepare:
         report=paths.images_report,
     log:
         paths.log("prepare"),
+    benchmark:
+        paths.benchmark("prepare")
     params:
         recipe=of("dataset", campaign.prepare_recipe),
     # Each thread reads and checks some 1500 images a second. A large data set needs more: --set-threads prepare=16.

@@ -15,6 +15,8 @@ rule distill:
         provenance=paths.provenance,
     log:
         paths.log("distill"),
+    benchmark:
+        paths.benchmark("distill")
     params:
         recipe=of_run(campaign.distill_recipe),
     resources:

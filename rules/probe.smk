@@ -24,6 +24,8 @@ for job, datasets in campaign.probe_jobs().items():
             features=kept(expand(paths.features, dataset=datasets, allow_missing=True)),
         log:
             paths.log("features").replace("{job}", job),
+        benchmark:
+            paths.benchmark("features").replace("{job}", job)
         group:
             "{teacher}_{run}"
         params:
@@ -47,6 +49,8 @@ for job, datasets in campaign.probe_jobs().items():
             provenance=paths.probe_provenance.replace("{job}", job),
         log:
             paths.log("probe").replace("{job}", job),
+        benchmark:
+            paths.benchmark("probe").replace("{job}", job)
         group:
             "{teacher}_{run}"
         params:

@@ -11,6 +11,8 @@ rule fetch_teacher:
         about=paths.fetched_about,
     log:
         paths.log("fetch_teacher"),
+    benchmark:
+        paths.benchmark("fetch_teacher")
     wildcard_constraints:
         teacher=campaign.timm_teachers(),
     localrule: True  # compute nodes may have no internet
@@ -31,6 +33,8 @@ rule cache_teacher:
         cache=paths.cache,
     log:
         paths.log("cache_teacher"),
+    benchmark:
+        paths.benchmark("cache_teacher")
     params:
         recipe=lambda wildcards: campaign.cache_recipe(wildcards.teacher, int(wildcards.shard)),
     resources:
@@ -49,6 +53,8 @@ rule pretrain_teacher:
         about=paths.pretrained_about,
     log:
         paths.log("pretrain_teacher"),
+    benchmark:
+        paths.benchmark("pretrain_teacher")
     params:
         recipe=of("teacher", campaign.pretrain_recipe),
     script:

@@ -18,6 +18,6 @@ REVISIONS = {
     "latent": 2,
     "rollout": 4,
     "claims": 2,
-    "report": 4,
+    "report": 5,
     "computation": 5,
 }

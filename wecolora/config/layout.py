@@ -13,7 +13,9 @@ RESUME = f"{RESULTS}/.resume"  # of all campaigns: what survives a killed job
 ABOUT = "student.json"
 PROVENANCE = "circumstances.json"
 PROBE_PROVENANCE = "circumstances_{job}.json"
-# How the jobs of a rule name their logs; those of an artifact's rule go by the artifact, and others have one job.
+BENCHMARKS = "benchmarks"
+# How the jobs of a rule name their logs and benchmarks; those of an artifact's rule go by the artifact, and others have
+# one job.
 LOGS: dict[str, str] = {
     "prepare": "{dataset}",
     "subset": "{dataset}",
@@ -61,5 +63,12 @@ class Layout:
 
     def log(self, rule: str) -> str:
         """Return the pattern of the log of a rule's jobs."""
-        name = f"{rule}/{LOGS[rule]}" if rule in LOGS else rule
-        return f"{self.root}/logs/{name}.log"
+        return f"{self.root}/logs/{_job(rule)}.log"
+
+    def benchmark(self, rule: str) -> str:
+        """Return the pattern of the file in which Snakemake notes the time and the memory of a rule's job."""
+        return f"{self.root}/{BENCHMARKS}/{_job(rule)}.tsv"
+
+
+def _job(rule: str) -> str:
+    return f"{rule}/{LOGS[rule]}" if rule in LOGS else rule

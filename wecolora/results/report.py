@@ -27,10 +27,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from wecolora.config.kinds import KINDS
-from wecolora.config.layout import ABOUT, PROBE_PROVENANCE, PROVENANCE
+from wecolora.config.layout import ABOUT, BENCHMARKS, PROBE_PROVENANCE, PROVENANCE
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import ArtifactRecipe, ReportArtifact, ReportRecipe
-from wecolora.core.files import read_json, write_text
+from wecolora.core.files import read_json, unreadable, write_text
 from wecolora.core.job import duration
 from wecolora.data.images import read_columns
 from wecolora.results.claims import METHOD, printed_claim
@@ -62,13 +62,14 @@ class Run:
 
     ``axes`` names it (teacher, method, r, k, alpha, seed, loss_point, slug). ``scores`` holds its scores by data set,
     ``student`` its student's record (empty for a teacher, which is probed as it is), and ``jobs`` how each of its jobs
-    went.
+    went. ``used`` says what its jobs took of a machine, a line each.
     """
 
     axes: dict[str, Any]
     scores: dict[str, dict[str, Any]]
     student: dict[str, Any]
     jobs: dict[str, dict[str, Any]]
+    used: list[str]
 
     @property
     def anchor(self) -> str:
@@ -232,6 +233,7 @@ def read_runs(paths: Iterable[Path], students: Iterable[Path], labels: Labels) -
                 scores={name: scores[name] for name in labels["dataset"] if name in scores},
                 student=student,
                 jobs={job: read_json(path, (), "leave it out") for job, path in jobs.items() if path.exists()},
+                used=_used(folder),
             )
         )
     teachers, methods = list(labels["teacher"]), list(labels["method"])
@@ -242,6 +244,31 @@ def read_runs(paths: Iterable[Path], students: Iterable[Path], labels: Labels) -
         return teachers.index(axes["teacher"]), methods.index(axes["method"]), *numbers, axes["slug"]
 
     return sorted(runs, key=place)
+
+
+def _used(folder: Path) -> list[str]:
+    """Return the time and the memory of a run's jobs, as Snakemake noted them; it may have noted none.
+
+    A job of less than a few seconds, or on a system that tells nothing, has no memory and no CPU time. Raise BadInput
+    for a file that is none of Snakemake's.
+    """
+    benchmarks = folder.parents[2] / BENCHMARKS
+    found = []
+    for rule, what in {"distill": "distillation", "features": "features", "probe": "probes"}.items():
+        path = benchmarks / rule / folder.parent.name / folder.name
+        for file in [path.parent / f"{path.name}.tsv", *sorted(path.glob("*.tsv"))]:
+            if not file.exists():
+                continue
+            try:
+                row = pd.read_csv(file, sep="\t", na_values=["NA", "-"]).astype({"s": float}).iloc[-1]
+            except (OSError, ValueError, LookupError) as error:
+                raise unreadable(file, error, "is no benchmark of Snakemake's", "delete it") from error
+            facts = [f"{row['s']:.1f} s"]
+            facts += [f"{row['max_rss']:.0f} MB of memory at most"] if row["max_rss"] > 0 else []
+            facts += [f"{row['cpu_time']:.1f} s of CPU time"] if row["cpu_time"] > 0 else []
+            job = "" if file.stem == folder.name else f", {file.stem}"
+            found.append(f"{what}{job}: {', '.join(facts)}")
+    return found
 
 
 def _axes(folder: Path, recipe: dict[str, Any]) -> dict[str, Any]:

@@ -74,6 +74,18 @@ def test_a_log_is_where_it_always_was(rule, log):
     assert Layout("small").log(rule).format(**NAMES) == f"results/small/logs/{log}"
 
 
+@pytest.mark.parametrize(
+    ("rule", "file"),
+    [
+        ("prepare", "prepare/d.tsv"),
+        ("distill", "distill/t/wecolora_r2_k4_a1_s0.tsv"),
+        ("features", "features/t/wecolora_r2_k4_a1_s0/j.tsv"),
+    ],
+)
+def test_a_benchmark_is_named_as_its_log(rule, file):
+    assert Layout("small").benchmark(rule).format(**NAMES) == f"results/small/benchmarks/{file}"
+
+
 def test_rules_and_library_spell_no_path_of_their_own():
     """A path below results/ that is spelt elsewhere drifts from this one."""
     spelt = re.compile(r"""["']f?[^"'\n]*(results/[\w{]|/runs/|/data/\{|/teachers/\{|/scores/|/logs/|/figures/)""")

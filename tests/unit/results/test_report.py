@@ -480,6 +480,33 @@ def test_circumstances_may_be_missing(tmp_path):
     assert "took" not in text(page.one("main")) and "Jobs finished" not in text(page.one("header"))
 
 
+def benchmark(root, name, values):
+    path = root / "benchmarks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("s\th:m:s\tmax_rss\tmax_vms\tcpu_time\n" + "\t".join(values) + "\n")
+    return path
+
+
+def test_a_run_shows_what_snakemake_noted_of_its_jobs(tmp_path):
+    campaign, (run, *_) = Campaign(tmp_path), [run for run in RUNS if run[1] != "teacher"]
+    name = f"{run[0]}/{run[-1]}"
+    benchmark(tmp_path, f"distill/{name}.tsv", ["123.4567", "0:02:03", "2048.25", "9.0", "456.78"])
+    benchmark(tmp_path, f"features/{name}/tags.tsv", ["1.5", "0:00:01", "NA", "-", "0.00"])
+    page = campaign.page()
+    values = [text(value) for value in page.find("dd", page.one("details", id=anchor(run)))]
+    assert "distillation: 123.5 s, 2048 MB of memory at most, 456.8 s of CPU time" in values
+    assert "features, tags: 1.5 s" in values and not any("probes, " in value for value in values)
+
+
+def test_a_benchmark_that_is_none_is_named(tmp_path):
+    campaign = Campaign(tmp_path)
+    run = RUNS[-1]
+    path = benchmark(tmp_path, f"probe/{run[0]}/{run[-1]}/all.tsv", [])
+    path.write_text("nothing")
+    with pytest.raises(BadInput, match=r"all\.tsv: is no benchmark of Snakemake's"):
+        campaign.page()
+
+
 def test_a_teacher_alone(tmp_path):
     campaign = Campaign(tmp_path)
     paths = [path for path in campaign.scores if path.parts[-3] == "teacher"]
