@@ -420,7 +420,7 @@ def test_labels_are_text_in_the_curves_too(page):
 def test_a_loss_of_0_throughout_has_a_curve():
     epoch = {"loss": 0.0, "student_rank": 1.0, "teacher_rank": 9.0}
     with warnings.catch_warnings(action="error"):
-        assert _run_curve(Run({}, {}, {"history": [epoch, epoch]}, {})).startswith("data:image/svg")
+        assert _run_curve(Run({}, {}, {"history": [epoch, epoch]}, {}, [])).startswith("data:image/svg")
 
 
 def test_a_label_that_looks_like_a_number_is_no_number(tmp_path):
