@@ -12,7 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "wecolora"
-ORDER = ["core", "config", "data", "models", "training", "evaluation", "results", "campaign", "commands", "cli"]
+ORDER = ["core", "config", "data", "models", "training", "evaluation", "results", "campaign", "api", "commands", "cli"]
 FILES = {
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts): path
     for path in sorted(PACKAGE.rglob("*.py"))
@@ -51,7 +51,8 @@ def test_no_import_leads_back():
 
 
 def test_nothing_stands_in_an_init_file():
-    assert [path for path in PACKAGE.rglob("__init__.py") if path.stat().st_size] == []
+    """But in the project's own, which has the names of a notebook, and imports what is behind them when it is asked."""
+    assert [path for path in PACKAGE.rglob("__init__.py") if path.stat().st_size] == [PACKAGE / "__init__.py"]
 
 
 def test_a_test_file_mirrors_the_module_that_it_tests():
