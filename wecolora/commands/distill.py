@@ -19,8 +19,12 @@ import subprocess
 from dataclasses import fields
 from pathlib import Path
 
+from rich.console import Console
+
 from wecolora.campaign.launch import snakemake_command
 from wecolora.campaign.selection import Campaign
+from wecolora.campaign.watch import follow
+from wecolora.commands.shared import PLAIN
 from wecolora.config.layout import ABOUT
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import StudentShape, assumed_classes
@@ -62,8 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
     found = from_images.wanted(wish)
     from_images.write(found)
     print("\n".join([f"{found.config} is the campaign's config.", *found.chosen]), flush=True)
-    status = subprocess.run(snakemake_command(found.config, dry_run=arguments.dry_run), check=False).returncode
-    if status == 0 and not arguments.dry_run:
+    command = snakemake_command(found.config, dry_run=arguments.dry_run)
+    if arguments.dry_run:
+        return subprocess.run(command, check=False).returncode
+    status = follow(command, Campaign(found.values), Console(**PLAIN))
+    if status == 0:
         print("\n".join(["", *told(found.campaign, found.artifact)]))
     return status
 

@@ -15,8 +15,11 @@ import argparse
 import shlex
 import subprocess
 
+from rich.console import Console
+
 from wecolora.campaign.launch import snakemake_command
-from wecolora.commands.shared import campaign_of
+from wecolora.campaign.watch import follow
+from wecolora.commands.shared import PLAIN, campaign_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,12 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slurm", action="store_true", help="submit the jobs to SLURM, as profiles/slurm says")
     parser.add_argument("--profile", metavar="DIR", help="another folder with Snakemake's settings")
     parser.add_argument("-n", "--dry-run", action="store_true", help="show what would run, and run nothing")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show Snakemake's own output in place of bars")
     parser.add_argument("--snakemake", default="", metavar="OPTIONS", help="options that are handed on to Snakemake")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run Snakemake and return its exit status; raise BadInput, before it starts, where the config is wrong."""
-    campaign_of(arguments)
+    campaign = campaign_of(arguments)
     profile = arguments.profile or ("slurm" if arguments.slurm else "default")
     command = snakemake_command(
         arguments.config,
@@ -40,4 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
         dry_run=arguments.dry_run,
         further=shlex.split(arguments.snakemake),
     )
-    return subprocess.run(command, check=False).returncode
+    if arguments.dry_run or arguments.verbose:
+        return subprocess.run(command, check=False).returncode
+    return follow(command, campaign, Console(**PLAIN))
