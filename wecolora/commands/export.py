@@ -1,16 +1,19 @@
 """Write a student in a form that other programs load, and check that its features are the same.
 
 example:
-  wecolora export results/mine/runs/small/wecolora_r2_k64_a100_s0 exported --to hf
+  wecolora export results/mine/runs/small/wecolora_r2_k64_a100_s0 exported --to hf onnx
 
-  hf     a folder for timm.create_model("local-dir:exported", pretrained=True), or for Hugging Face's hub
+  hf     model.safetensors and config.json: timm.create_model("local-dir:exported", pretrained=True) needs no more,
+         and neither does Hugging Face's hub; the model's pretrained_cfg says how images are prepared
+  onnx   model.onnx, for onnxruntime and others: any number of images, which you resize, crop and normalise
+  torch  model.pt2 of torch.export, likewise
 """
 
 from __future__ import annotations
 
 import argparse
 
-FORMS = ("hf",)
+FORMS = ("hf", "onnx", "torch")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +35,9 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{student.weights}: {len(student.model.blocks)} blocks, {student.parameters / 1e6:.3g} million parameters.")
     for one in written:
         print(
-            f"{one.form}: {', '.join(one.files)}; largest difference of a feature from the student's: "
-            f"{one.difference:.1e} (largest feature: {one.largest:.3g})."
+            f"{one.form}: {one.about}; its features differ from the student's by up to {one.difference:.1e} "
+            f"(the largest is {one.largest:.3g})."
         )
+    if {"onnx", "torch"} & {*arguments.to}:
+        print("Neither model.onnx nor model.pt2 resizes, crops or normalises images; README.md says how to.")
     print(f"Written to {arguments.folder}, with a model card (README.md); its licence is yours to fill in.")

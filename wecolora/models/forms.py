@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -24,13 +26,18 @@ from wecolora.models.attention import TransformedAttention
 from wecolora.models.card import card
 from wecolora.models.student import Student
 
-Form = Literal["hf"]
+Form = Literal["hf", "onnx", "torch"]
+Features = Callable[[Tensor], Tensor]  # images (batch, 3, size, size) -> (batch, width)
 LIMIT = 1e-4  # on the difference from the student's own features, see Exported
 BATCHES = (1, 2, 5)  # sizes that an export is tried with
 # Of timm's models, those that timm loads by rules of their own, and those of its tests.
 NO_BASE = ("flexivit", "radio", "siglip", "test_")
 # The architecture that timm builds for a name may change in a later version, but these are always given.
 ALWAYS_GIVEN = ("img_size", "patch_size", "embed_dim", "depth", "num_heads", "global_pool", "fc_norm")
+ANY_BATCH = ({0: torch.export.Dim("batch", min=1)},)
+ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+OPSET = 18  # the one that torch writes without a conversion
+ONE_FILE = 1_900_000_000  # bytes of weights that fit into model.onnx itself: protobuf ends at 2 GiB
 NORM_EPS = 1e-6  # of the norms that timm builds from a name alone
 
 
@@ -43,7 +50,7 @@ class Exported:
     """
 
     form: Form
-    files: tuple[str, ...]
+    about: str
     difference: float
     largest: float
 
@@ -56,6 +63,8 @@ def export(student: Student, folder: str | Path, forms: Sequence[Form]) -> list[
     """
     if "hf" in forms:
         hub_model(student)
+    if "onnx" in forms and (missing := [name for name in ONNX_PACKAGES if find_spec(name) is None]):
+        raise BadInput(f"--to onnx needs {', '.join(missing)}; run `pip install {' '.join(ONNX_PACKAGES)}`.")
     size = 4 * student.parameters * len(forms) + 2**24
     with files.new_folder(folder, size) as temporary:
         written = [WRITERS[form](student, temporary) for form in forms]
@@ -71,7 +80,7 @@ def probing_images(student: Student, batch: int) -> Tensor:
 
 
 @torch.no_grad()
-def compared(student: Student, form: Form, written: Sequence[str], features: Callable[[Tensor], Tensor]) -> Exported:
+def compared(student: Student, form: Form, about: str, features: Features) -> Exported:
     """Return what was written, with how its features differ from the student's; raise BadInput if by too much."""
     difference = largest = 0.0
     for batch in BATCHES:
@@ -84,7 +93,7 @@ def compared(student: Student, form: Form, written: Sequence[str], features: Cal
             f"{student.weights}: its {form} form gives other features, by up to {difference:.1e}; nothing was written; "
             "try another version of torch, timm or onnx, or another form."
         )
-    return Exported(form, tuple(written), difference, largest)
+    return Exported(form, about, difference, largest)
 
 
 # timm's hub format
@@ -159,10 +168,70 @@ def write_hub(student: Student, folder: Path) -> Exported:
     """Write a folder that timm loads by ``local-dir:`` or, from the hub, by ``hf-hub:``."""
     state = {name: tensor.contiguous() for name, tensor in student.model.state_dict().items()}
     (folder / "model.safetensors").write_bytes(save(state, {"format": "pt"}))
-    text = json.dumps(hub_config(student), indent=2)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    config = hub_config(student)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    return compared(student, "hf", ("model.safetensors", "config.json"), cast(Callable[[Tensor], Tensor], loaded))
+    what = f"model.safetensors and config.json, timm's {config['architecture']} with arguments"
+    return compared(student, "hf", what, cast(Features, loaded))
+
+
+# torch.export and ONNX
+
+
+def write_program(student: Student, folder: Path) -> Exported:
+    """Write model.pt2 of torch.export, for any number of images, with about.json beside the weights in it."""
+    path = folder / "model.pt2"
+    with warnings.catch_warnings(action="ignore"):  # torch warns of its own calls
+        program = torch.export.export(student.model, (probing_images(student, 2),), dynamic_shapes=ANY_BATCH)
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # paths of this machine
+        torch.export.save(program, path, extra_files={"about.json": json.dumps(about(student), indent=2)})
+        loaded = torch.export.load(path).module()
+    return compared(student, "torch", "model.pt2, for any number of images", cast(Features, loaded))
+
+
+def write_onnx(student: Student, folder: Path) -> Exported:
+    """Write model.onnx, for any number of images; weights that are too large for it stand in model.onnx.data."""
+    import onnxruntime
+
+    path = folder / "model.onnx"
+    with warnings.catch_warnings(action="ignore"):
+        program = torch.onnx.export(
+            student.model,
+            (probing_images(student, 2),),
+            input_names=["images"],
+            output_names=["features"],
+            opset_version=OPSET,
+            dynamic_shapes=ANY_BATCH,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model: Any = program.model
+    for part in (model.graph, *model.graph):
+        part.metadata_props.clear()  # paths of this machine
+    model.metadata_props.update(about(student))
+    program.save(path, external_data=4 * student.parameters > ONE_FILE)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def features(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+    return compared(student, "onnx", f"model.onnx, opset {OPSET}, for any number of images", features)
+
+
+def about(student: Student) -> dict[str, str]:
+    """Return what a program of a student says about itself, since it holds no preparation of images."""
+    size, recipe = student.input.architecture.img_size, student.record["recipe"]
+    return {
+        "input": f"float32 (batch, 3, {size}, {size}), RGB, values from 0 to 1, normalised with mean and std",
+        "output": f"float32 (batch, {student.model.num_features}), the pooled features",
+        "mean": json.dumps(student.input.mean),
+        "std": json.dumps(student.input.std),
+        "resize": f"bicubic, the shorter side to {shorter_side(size)} pixels, then the middle {size} x {size}",
+        "teacher": recipe["teacher"],
+        "method": recipe["method"],
+    }
 
 
 LOADING: dict[Form, str] = {
@@ -174,5 +243,19 @@ transform = timm.data.create_transform(**timm.data.resolve_data_config(model.pre
 features = model(transform(image).unsqueeze(0))  # image: RGB, of PIL
 ```
 """,
+    "onnx": f"""```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("FOLDER/model.onnx")  # opset {OPSET}
+features = session.run(None, {{"images": images}})[0]  # float32 (any number, 3, height, width), normalised: see below
+```
+""",
+    "torch": """```python
+import torch
+
+model = torch.export.load("FOLDER/model.pt2").module()
+features = model(images)  # float32 (any number, 3, height, width), normalised: see below
+```
+""",
 }
-WRITERS: dict[Form, Callable[[Student, Path], Exported]] = {"hf": write_hub}
+WRITERS: dict[Form, Callable[[Student, Path], Exported]] = {"hf": write_hub, "onnx": write_onnx, "torch": write_program}

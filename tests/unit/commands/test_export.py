@@ -41,7 +41,11 @@ def test_a_run_is_exported_by_its_folder_or_its_file(name, student_folder, out, 
     assert main(["export", str(student_folder() / name), str(out), "--to", "hf"]) == 0
     assert {path.name for path in out.iterdir()} == {"model.safetensors", "config.json", "README.md"}
     shown = capsys.readouterr().out
-    assert "2 blocks, 0.0" in shown and "hf: model.safetensors, config.json" in shown and "0.0e+00" in shown
+    assert (
+        "2 blocks, 0.0" in shown
+        and "hf: model.safetensors and config.json, timm's vit_" in shown
+        and "0.0e+00" in shown
+    )
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert timm.create_model(f"local-dir:{out}", pretrained=True).num_features == 32
 
@@ -83,7 +87,31 @@ def test_a_student_without_scores_has_none_in_its_card(student_folder, out):
     assert "Scores" not in (out / "README.md").read_text()
 
 
+def test_several_forms_go_into_one_folder(student_folder, out, capsys):
+    assert main(["export", str(student_folder()), str(out), "--to", "hf", "onnx", "--to", "torch"]) == 0
+    found = {path.name for path in out.iterdir()}
+    assert found == {"model.safetensors", "config.json", "model.onnx", "model.pt2", "README.md"}
+    shown = capsys.readouterr()
+    assert shown.err == "" and "onnx: model.onnx, opset 18" in shown.out and "torch: model.pt2" in shown.out
+    assert "Neither model.onnx nor model.pt2 resizes, crops or normalises" in shown.out
+    card = (out / "README.md").read_text()
+    assert all(part in card for part in ("local-dir:", "onnxruntime", "model.pt2", "mean (0.5, 0.4, 0.6)"))
+
+
+def test_a_student_of_minivit_has_programs(student_folder, out, capsys):
+    folder = student_folder("transformed", method="minivit")
+    assert "no model of timm has them" in refused(capsys, out, folder, out, "--to", "onnx", "hf")
+    assert main(["export", str(folder), str(out), "--to", "torch"]) == 0
+    assert "library_name" not in (out / "README.md").read_text()
+
+
 # Bad input
+
+
+def test_onnx_that_is_not_installed_is_told_before_anything_runs(student_folder, out, capsys, monkeypatch):
+    monkeypatch.setattr("wecolora.models.forms.ONNX_PACKAGES", ("onnx", "no_such_runtime"))
+    found = refused(capsys, out, student_folder(), out, "--to", "hf", "onnx")
+    assert "--to onnx needs no_such_runtime; run `pip install onnx no_such_runtime`" in found
 
 
 def test_a_folder_that_holds_something_is_refused(student_folder, out, capsys):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import timm
 import torch
@@ -17,7 +20,7 @@ from wecolora.core.errors import BadInput
 from wecolora.data.images import Picture, centre_crop, shorter_side
 from wecolora.models import forms as module
 from wecolora.models import vit
-from wecolora.models.forms import export, hub_config, hub_model
+from wecolora.models.forms import WRITERS, about, export, hub_config, hub_model
 from wecolora.models.student import read_student
 
 # What students may have in another way than the paper's; see wecolora.config.teachers.Architecture.
@@ -40,7 +43,6 @@ SHAPES = {
     "silu": {"act_layer": "silu"},
     "large_images": {"img_size": 40, "patch_size": 4},
 }
-FORMS = ("plain", "distilled", "transformed")
 
 
 def images(size, batch=3):
@@ -70,6 +72,48 @@ def test_timm_loads_a_student_with_a_distillation_token(student_folder, tmp_path
     export(read_student(folder), tmp_path / "out", ["hf"])
     loaded = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     assert (loaded(images(16)) - own_features(folder, images(16))).abs().max() < 1e-6
+
+
+OF_FORMS = [*(("plain", shape) for shape in SHAPES), ("distilled", "class_token"), ("transformed", "class_token")]
+
+
+@pytest.mark.parametrize(("form", "shape"), OF_FORMS)
+@torch.no_grad()
+def test_programs_of_every_student_take_any_number_of_images(form, shape, student_folder, tmp_path):
+    folder = student_folder(form, **SHAPES[shape])
+    export(read_student(folder), tmp_path / "out", ["onnx", "torch"])
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx", providers=["CPUExecutionProvider"])
+    loaded = torch.export.load(tmp_path / "out" / "model.pt2").module()
+    for batch in (1, 4, 7):
+        pictures = images(SHAPES[shape].get("img_size", 16), batch)
+        own = own_features(folder, pictures)
+        assert (loaded(pictures) - own).abs().max() < 1e-6
+        found = torch.from_numpy(session.run(["features"], {"images": pictures.numpy()})[0])
+        assert found.shape == own.shape and (found - own).abs().max() < 1e-5
+
+
+def test_programs_say_what_they_take_and_nothing_of_this_machine(student_folder, tmp_path):
+    student = read_student(student_folder())
+    export(student, tmp_path / "out", ["onnx", "torch"])
+    stored = onnx.load(tmp_path / "out" / "model.onnx")
+    assert [(entry.domain, entry.version) for entry in stored.opset_import] == [("", module.OPSET)]
+    said = {entry.key: entry.value for entry in stored.metadata_props}
+    extra = {"about.json": ""}
+    torch.export.load(tmp_path / "out" / "model.pt2", extra_files=extra)
+    assert said == json.loads(extra["about.json"]) == about(student)
+    assert said["mean"] == "[0.5, 0.4, 0.6]" and "normalised with mean and std" in said["input"]
+    with zipfile.ZipFile(tmp_path / "out" / "model.pt2") as archive:
+        content = [archive.read(name) for name in archive.namelist()]
+    for bytes_ in (*content, (tmp_path / "out" / "model.onnx").read_bytes()):
+        assert b"site-packages" not in bytes_ and b"/torch/" not in bytes_
+
+
+def test_weights_that_are_too_large_for_an_onnx_file_stand_beside_it(student_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ONE_FILE", 1000)
+    export(read_student(student_folder()), tmp_path / "out", ["onnx"])
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.onnx", "model.onnx.data", "README.md"}
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx", providers=["CPUExecutionProvider"])
+    assert session.run(None, {"images": images(16).numpy()})[0].shape == (3, 32)
 
 
 def test_a_student_of_any_model_of_timms_has_a_name(student_folder):
@@ -134,10 +178,11 @@ def test_timm_prepares_square_images_to_the_very_pixels(size, student_folder):
 # What is left behind
 
 
-def test_a_form_that_differs_is_refused_and_leaves_nothing(student_folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("form", WRITERS)
+def test_a_form_that_differs_is_refused_and_leaves_nothing(form, student_folder, tmp_path, monkeypatch):
     student = read_student(student_folder())
     monkeypatch.setattr(module, "LIMIT", -1.0)
-    with pytest.raises(BadInput, match="its hf form gives other features"):
-        export(student, tmp_path / "a" / "out", ["hf"])
+    with pytest.raises(BadInput, match=f"its {form} form gives other features"):
+        export(student, tmp_path / "a" / "out", [form])
     assert not (tmp_path / "a").exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
