@@ -53,8 +53,9 @@ def _images(student: Student) -> str:
     size, given = student.input.architecture.img_size, student.input
     return (
         f"Images are resized (bicubic) to {shorter_side(size)} pixels on the shorter side, and the middle {size} x "
-        f"{size} are taken. An image of {size} x {size} pixels stayed as it is where this student was scored. Values "
-        f"from 0 to 1 are normalised: mean {_numbers(given.mean)}, standard deviation {_numbers(given.std)}.\n"
+        f"{size} are taken. Where this student was scored, an image of {size} x {size} pixels stayed as it is: give "
+        "timm's transform `crop_pct=1.0` for such images. Values from 0 to 1 are normalised: mean "
+        f"{_numbers(given.mean)}, standard deviation {_numbers(given.std)}.\n"
     )
 
 

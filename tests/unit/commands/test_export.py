@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
 import timm
+import torch
 import yaml
+from PIL import Image
 
 from wecolora.cli import main
 from wecolora.commands.export import FORMS
@@ -80,6 +83,20 @@ def test_the_card_says_where_the_student_comes_from(student_folder, out):
         assert part in text
     assert "| `marks` | top-1 | 87.65 | 30 |" in text and "old" not in text
     assert '"weight_decay": 0.05' in text and "local-dir:" in text
+
+
+def test_what_the_card_says_of_loading_runs(student_folder, out):
+    """Each block of code, as it stands there."""
+    assert main(["export", str(student_folder()), str(out), "--to", "hf", "onnx", "torch"]) == 0
+    blocks = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 3
+    picture = Image.effect_mandelbrot((30, 20), (-2, -1, 1, 1), 9).convert("RGB")
+    for block in blocks:
+        names = {"image": picture, "images": torch.zeros(3, 3, 16, 16)}
+        if "onnxruntime" in block:
+            names["images"] = names["images"].numpy()
+        exec(block.replace("FOLDER", str(out)), names)
+        assert names["features"].shape in ((1, 32), (3, 32))
 
 
 def test_a_student_without_scores_has_none_in_its_card(student_folder, out):

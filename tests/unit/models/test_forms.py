@@ -175,6 +175,14 @@ def test_timm_prepares_square_images_to_the_very_pixels(size, student_folder):
     assert shifted or (found - own).abs().max() < 1e-6
 
 
+def test_timm_leaves_pictures_of_the_models_size_as_they_are_where_it_is_told_to(student_folder):
+    config = hub_config(read_student(student_folder()))["pretrained_cfg"]
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    own = torch.from_numpy(centre_crop(Picture(picture, 16, 16), 16).copy())[None]
+    transform = timm.data.create_transform(**timm.data.resolve_data_config({"crop_pct": 1.0}, config))
+    assert torch.equal(transform(picture)[None], vit.normalise(own, (0.5, 0.4, 0.6), (0.25, 0.3, 0.2)))
+
+
 # What is left behind
 
 
