@@ -74,12 +74,12 @@ def new_folder(path: str | Path, size: int = 0) -> Iterator[Path]:
     Raise BadInput before the block if ``path`` holds something, or if its disk has fewer than ``size`` bytes free.
     """
     path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_dir():
-        raise BadInput(f"{path}: is no folder; name one that is empty or does not exist yet.")
-    if path.is_dir() and any(path.iterdir()):
-        raise BadInput(f"{path}: holds something already; empty it, or name another folder.")
     # On the same disk, so that a file that is moved appears whole.
-    beside = next(folder for folder in (path, *path.parents) if folder.is_dir())
+    beside = next(place for place in (path, *path.parents) if place.exists())
+    if not beside.is_dir():
+        raise BadInput(f"{beside}: is no folder; name one that is empty or does not exist yet.")
+    if beside == path and any(path.iterdir()):
+        raise BadInput(f"{path}: holds something already; empty it, or name another folder.")
     free = shutil.disk_usage(beside).free
     if size > free:
         raise BadInput(f"{path}: takes {size:,} bytes, and its disk has {free:,} left; free space and run again.")

@@ -138,7 +138,8 @@ def test_a_folder_that_holds_something_is_refused(student_folder, out, capsys):
     (out / ".git").rmdir()
     out.rmdir()
     out.write_text("")
-    assert "is no folder" in refused(capsys, out, student_folder(), out, "--to", "hf")
+    for path in (out, out / "below"):
+        assert f"{out}: is no folder" in refused(capsys, out, student_folder(), path, "--to", "hf")
 
 
 def test_what_is_no_student_is_refused(student_folder, out, tmp_path, capsys):
