@@ -259,3 +259,35 @@ def score_files(tmp_path):
         return paths
 
     return write
+
+
+# Finished students (export)
+
+
+@pytest.fixture
+def student_folder(distill_recipe, tmp_path):
+    """A function that writes a run's folder as rule distill does, of a random student of two blocks.
+
+    Keyword arguments are those of Architecture, for its teacher; no two tensors are alike.
+    """
+    import torch
+
+    from wecolora.config.teachers import Architecture
+    from wecolora.models import vit
+
+    def make(form="plain", depth=2, method="wecolora", **shape):
+        small = {"img_size": 16, "patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2}
+        architecture = Architecture(**{**small, **shape}).model_dump()
+        generator = torch.Generator().manual_seed(5)
+        model = vit.build(architecture, depth, form).requires_grad_(False).eval()
+        for name, parameter in model.named_parameters():
+            centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+            parameter.copy_(centre + 0.15 * torch.randn(parameter.shape, generator=generator))
+        recipe = distill_recipe(architecture=architecture, method=method)
+        record = {"loss": 0.5, "relative_loss": 0.25, "signs": ["the loss did not fall"]}
+        facts = {"recipe": recipe.model_dump(mode="json"), "teacher_sha256": "ab" * 32, "images": 36}
+        folder = tmp_path / "runs" / "tiny" / method
+        vit.save_weights(model, folder / "student.safetensors", {**facts, "history": [record]})
+        return folder
+
+    return make

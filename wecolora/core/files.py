@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from wecolora.core.errors import BadInput
@@ -64,6 +65,34 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole or not at all, in UTF-8 on every machine; raise BadInput as atomic_write does."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def new_folder(path: str | Path, size: int = 0) -> Iterator[Path]:
+    """Yield a temporary folder; move its files to the folder ``path`` if the block ends well, and remove it otherwise.
+
+    Raise BadInput before the block if ``path`` holds something, or if its disk has fewer than ``size`` bytes free.
+    """
+    path = Path(os.path.realpath(path))
+    # On the same disk, so that a file that is moved appears whole.
+    beside = next(place for place in (path, *path.parents) if place.exists())
+    if not beside.is_dir():
+        raise BadInput(f"{beside}: is no folder; name one that is empty or does not exist yet.")
+    if beside == path and any(path.iterdir()):
+        raise BadInput(f"{path}: holds something already; empty it, or name another folder.")
+    free = shutil.disk_usage(beside).free
+    if size > free:
+        raise BadInput(f"{path}: takes {size:,} bytes, and its disk has {free:,} left; free space and run again.")
+    try:
+        with TemporaryDirectory(prefix=f".{path.name}.", dir=beside) as temporary:
+            yield Path(temporary)
+            path.mkdir(parents=True, exist_ok=True)
+            for file in sorted(Path(temporary).iterdir()):
+                os.replace(file, path / file.name)
+    except FileNotFoundError:  # this is a mistake in the code
+        raise
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def unwritable(path: str | Path, error: Exception) -> BadInput:

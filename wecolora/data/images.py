@@ -145,7 +145,7 @@ class Index:
         An image of this size stays as it is. Any other is resized (bicubic) to size * 256 / 224 on its shorter side,
         and its centre is cut out.
         """
-        return centre_crop(self.picture(position, lambda width, height: min(width, height) / _shorter(size)), size)
+        return centre_crop(self.picture(position, lambda width, height: min(width, height) / shorter_side(size)), size)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def centre_crop(picture: Picture, size: int) -> np.ndarray:
     full = (picture.width, picture.height)
     if full == (size, size):
         return np.asarray(picture.image)
-    scale = _shorter(size) / min(full)
+    scale = shorter_side(size) / min(full)
     width, height = (max(size, round(side * scale)) for side in full)
     if width * height > WHOLE * size**2:
         return _thin_crop(picture, size, scale)
@@ -211,7 +211,8 @@ def _around(begin: float, end: float, size: int, stored: int) -> tuple[int, int]
     return max(0, math.floor(begin - further)), min(stored, math.ceil(end + further))
 
 
-def _shorter(size: int) -> int:
+def shorter_side(size: int) -> int:
+    """Return to what the shorter side of a picture is resized before its centre of this size is cut out."""
     return round(size * 256 / 224)
 
 

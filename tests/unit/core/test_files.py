@@ -11,7 +11,7 @@ import time
 import pytest
 
 from wecolora.core.errors import BadInput
-from wecolora.core.files import atomic_write, read_json, remove_leftovers, sha256, unreadable
+from wecolora.core.files import atomic_write, new_folder, read_json, remove_leftovers, sha256, unreadable
 
 
 def names(folder):
@@ -169,6 +169,31 @@ def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):
     path = tmp_path / "a.txt"
     assert another_process(code, path).returncode == -9
     assert not path.exists() and all(name.endswith(".part") for name in names(tmp_path))
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_is_filled_when_the_block_ends(there, tmp_path):
+    path = tmp_path / "deep" / "out"
+    if there:
+        path.mkdir(parents=True)
+    with new_folder(path) as temporary:
+        (temporary / "a.txt").write_text("new")
+        assert not path.exists() or not (path / "a.txt").exists()
+    assert names(path) == ["a.txt"] and names(path.parent) == ["out"] and names(tmp_path) == ["deep"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_block_that_fails_leaves_no_folder(error, tmp_path):
+    with pytest.raises(error), new_folder(tmp_path / "deep" / "out") as temporary:
+        (temporary / "a.txt").write_text("half")
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(BadInput, match="out: cannot be written"), new_folder(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert names(tmp_path) == []
 
 
 def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
