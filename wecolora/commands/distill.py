@@ -98,8 +98,9 @@ def told(campaign: Campaign, artifact: str) -> list[str]:
     return [
         f"The student is {student}:",
         *(f"  {fact}" for fact in facts),
-        f"The report is {campaign.layout.report}. Two lines of Python load the student:",
+        "Two lines of Python load the student:",
         *(f"  {line}" for line in code),
+        f"Other programs load it after: wecolora export {Path(student).parent} DIR --to hf onnx torch",
     ]
 
 
