@@ -11,7 +11,7 @@ from wecolora.core.files import in_utf8
 
 # In the order of the help. Each is a module of wecolora/commands: its docstring is the command's help, and it has
 # add_arguments and run.
-COMMANDS = ("plan", "status")
+COMMANDS = ("plan", "status", "compare")
 
 
 def main(arguments: list[str] | None = None) -> int:
