@@ -24,7 +24,7 @@ example:
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -36,7 +36,7 @@ from wecolora.core.files import atomic_write
 if TYPE_CHECKING:  # they import pandas and scipy
     import pandas as pd
 
-    from wecolora.results.compare import Comparison
+    from wecolora.results.comparison import Comparison
 
 COUNTED = {
     "same": "same to the byte",
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the comparison, and return the exit status; raise BadInput where a folder holds no campaign."""
-    from wecolora.results.compare import EQUAL, compare, read_side
+    from wecolora.results.comparison import EQUAL, compare, read_side
 
     a, b = read_side(arguments.a), read_side(arguments.b)
     found = compare(a, b)
@@ -73,11 +73,13 @@ def run(arguments: argparse.Namespace) -> int:
             found.cells.to_csv(temporary, index=False, float_format="%.6g")
     console = Console(**PLAIN)
     for name, side in (("A", a), ("B", b)):
-        rest = "" if side.files else ": no score file is left"
+        rest = ": its scores.csv alone, since runs/ holds no score" if side.csv else ""
         console.print(f"{name}: {side.folder}{rest}", soft_wrap=True)
     shown = found.cells if arguments.all else found.cells[~found.cells["class"].isin(EQUAL)]
-    if len(shown):
-        console.print(_cells(shown))
+    if shown[["a_std", "b_std"]].notna().any(axis=None):
+        console.print("\nA, B: mean ± standard deviation over seeds; B - A ± half of its 95% interval.", soft_wrap=True)
+    for title, cells in shown.groupby("class", sort=False):
+        console.print(_cells(str(title), cells))
     if len(found.keys):
         console.print(_keys(found.keys))
     for line in [*_remarks(found), _summary(found), _answer(found)]:
@@ -85,28 +87,24 @@ def run(arguments: argparse.Namespace) -> int:
     return found.status
 
 
-def _cells(cells: pd.DataFrame) -> Table:
-    """Return the table of these cells."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("run", "data set", "A", "B", "B - A", "class"):
-        number = column in ("A", "B", "B - A")
-        table.add_column(column, justify="right" if number else "left", no_wrap=number, overflow="fold")
+def _cells(title: str, cells: pd.DataFrame) -> Table:
+    """Return the table of the cells of a class; a column that would be empty is left out."""
+    rows = []
     for cell in cells.to_dict("records"):
-        note = f": {cell['note']}" if cell["note"] else ""
-        table.add_row(
-            f"{cell['teacher']}/{cell['run']}",
-            cell["dataset"] or f"({cell['metric']})",
-            *(_mean(cell, side) for side in ("a", "b")),
-            _number(cell["difference"], "+.3g") + _number(cell["interval"], ".2g", " ± "),
-            cell["class"] + note,
-        )
+        row = {"run": f"{cell['teacher']}/{cell['run']}", "data set": cell["dataset"] or f"({cell['metric']})"}
+        for side in ("a", "b"):
+            row[side.upper()] = _number(cell[f"{side}_mean"], ".4g") + _number(cell[f"{side}_std"], ".2g", " ± ")
+        row["B - A"] = _number(cell["difference"], "+.3g") + _number(cell["interval"], ".2g", " ± ")
+        counts = [len(cell[f"{side}_seeds"].split()) for side in ("a", "b")]
+        row["seeds"] = ", ".join(str(count) for count in dict.fromkeys(counts) if count)
+        rows.append({**row, "note": cell["note"]})
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left")
+    columns = [column for column in rows[0] if any(row[column] for row in rows)]
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("run", "note") else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(row[column] for column in columns))
     return table
-
-
-def _mean(cell: dict[Any, Any], side: str) -> str:
-    seeds = len(cell[f"{side}_seeds"].split())
-    of = f" ({seeds})" if seeds > 1 else ""
-    return _number(cell[f"{side}_mean"], ".4g") + _number(cell[f"{side}_std"], ".2g", " ± ") + of
 
 
 def _number(value: float, form: str, before: str = "") -> str:
@@ -120,7 +118,7 @@ def _keys(keys: pd.DataFrame) -> Table:
         table.add_column(column, overflow="fold")
     for row in keys.to_dict("records"):
         names = row["where"].split("; ")
-        where = f"all {row['of']} cells that have it"
+        where = f"all {row['of']} cells that have it" if row["of"] > 1 else "the one cell that has it"
         if not row["of"]:
             where = "the campaign"
         elif row["cells"] < row["of"]:
@@ -137,23 +135,21 @@ def _short(value: str) -> str:
 def _remarks(found: Comparison) -> list[str]:
     """Return what a reader must know beside the tables."""
     cells, remarks = found.cells, []
-    if cells["a_std"].notna().any() or cells["b_std"].notna().any():
-        remarks.append("A, B: mean ± standard deviation (seeds); B - A ± half of its 95% interval.")
     same_number = cells[(cells["class"] == "same number") & (cells["outcomes"] != "")]
     outcomes = same_number["outcomes"].str.split(", ").explode().value_counts()
     if len(outcomes):
         others = ", ".join(f"{key} (in {count})" for key, count in outcomes.items())
-        remarks.append(f"In the {len(same_number)} cells with the same number, these are others: {others}.")
+        remarks.append(f"Where the number is the same ({len(same_number)}), these are not: {others}.")
     judged = cells[cells["interval"].notna()]
     outside = (judged["class"] == "different").sum()
     if outside:
         remarks.append(
-            f"Of the {len(judged)} cells that the seeds' spread decides, {outside} lie outside their 95% interval; "
-            f"chance alone puts {0.05 * len(judged):.1f} there."
+            f"The seeds' spread decides {len(judged)}, of which {outside} are different; where nothing differs, chance "
+            f"alone makes {0.05 * len(judged):.1f} of them so."
         )
     both, same = found.students
     if both:
-        remarks.append(f"Of the {both} students that both have, {same} have the same weights (sha256).")
+        remarks.append(f"Students that both have: {both}; with the same weights (sha256): {same}.")
     return remarks
 
 
@@ -162,7 +158,7 @@ def _summary(found: Comparison) -> str:
     both = sum(counts.get(name, 0) for name in COUNTED)
     parts = [f"{counts[name]} {words}" for name, words in COUNTED.items() if name in counts]
     only = [f"{counts[name]} {name}" for name in ("only in A", "only in B") if name in counts]
-    compared = f"{both} cells: {', '.join(parts)}" if both else "No cell is in both"
+    compared = f"{both} cell{'s' if both > 1 else ''}: {', '.join(parts)}" if both else "No cell is in both"
     return "; ".join([compared, ", ".join(only)] if only else [compared]) + "."
 
 

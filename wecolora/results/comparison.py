@@ -74,7 +74,7 @@ class Side:
 
     folder: Path
     cells: Mapping[Cell, BySeed]
-    files: bool  # whether its score files are there
+    csv: bool  # whether they are from its scores.csv
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Comparison:
 
     @property
     def one_experiment(self) -> bool:
-        """Whether nothing differs in what went in but machines and versions."""
+        """True if nothing differs in what went in but machines and versions."""
         return bool(self.keys["key"].str.contains(r"^(?:student_)?environment\b").all())
 
 
@@ -116,7 +116,7 @@ def read_side(path: str | Path) -> Side:
     deleted = not scores and table.is_file()
     found = _of_frame(_read_csv(table), None) if deleted else _of_frame(read_scores(scores), path)
     probed = {(cell.teacher, result.slug) for cell, _, result in found}
-    side = Side(path, _grouped([*found, *_students(path, probed)]), files=bool(scores))
+    side = Side(path, _grouped([*found, *_students(path, probed)]), deleted)
     if not side.cells:
         raise BadInput(_nothing_in(path))
     return side
@@ -132,12 +132,12 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 def _nothing_in(folder: Path) -> str:
     """Return the sentence for a folder without scores; it names the campaigns that lie below the folder."""
-    marks = (_relative(_LAYOUT.scores), Path(_relative(_LAYOUT.score)).parts[0])
+    marks = _relative(_LAYOUT.scores), Path(_relative(_LAYOUT.score)).parts[0]
     below = sorted({file.parent for depth in ("*", "*/*") for mark in marks for file in folder.glob(f"{depth}/{mark}")})
     such = ", ".join(map(str, below[:3])) or "results/demo"
     return (
-        f"{folder}: holds no score ({_relative(_LAYOUT.score)}, {_relative(_LAYOUT.scores)}) and no student; name the "
-        f"folder of a campaign that has run, such as {such}."
+        f"{folder}: is no folder of a campaign that has run, since it holds neither runs/ with scores or students nor "
+        f"{marks[0]} with scores; name one, such as {such}."
     )
 
 
@@ -185,7 +185,7 @@ def _students(folder: Path, probed: set[tuple[str, str]]) -> Iterator[Found]:
             digest = sha256(weights) if weights.is_file() else ""
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             raise unreadable(path, error, "is of no student", "delete it to distil the student again") from error
-        yield cell, seed, Result(path.parts[-2], "last loss", last, digest, path.read_bytes())
+        yield cell, seed, Result(path.parts[-2], "loss", last, digest, path.read_bytes())
 
 
 def _cell(axes: Mapping[Any, Any], slug: str, dataset: str) -> Cell:
@@ -276,7 +276,7 @@ def _class_of(a: BySeed, b: BySeed) -> dict[str, Any]:
                 (_seeds(seed for seed in b if seed not in a), "B"),
             )
             note = ", ".join(f"seed {seeds} only in {side}" for seeds, side in lacking if seeds)
-            return {"class": SEEDS_MISSING, "note": f"{note}; the others are the same"}
+            return {"class": SEEDS_MISSING, "note": note}
         return {"class": SAME if all(_same_bytes(*pair) for pair in common) else SAME_NUMBER, "note": ""}
     lasts = [[result.last for result in side.values()] for side in (a, b)]
     if not np.isfinite(lasts[0] + lasts[1]).all():
