@@ -59,7 +59,7 @@ slurm-setup: ## as root on Debian or Ubuntu: install the SLURM that tests/slurm 
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends munge slurmctld slurmd slurm-client
 
 test: $(INSTALLED) ## run the tests
-	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(INSTALLED) ## check style, types and the workflow
 	$(BIN)/ruff check

@@ -185,7 +185,6 @@ def test_a_probe_tells_bright_from_dark(teacher, classes):
         ({"images": TensorDataset(torch.zeros(20, 7))}, "is no image"),
         ({"method": "deit_hard"}, "no class folders|single label|class"),
     ],
-    ids=str,
 )
 def test_what_is_wrong_is_one_sentence(teacher, unlabelled_folder, changes, said):
     changes = dict(changes)

@@ -12,7 +12,7 @@ from wecolora.config.teachers import Teacher
 from wecolora.models.vit import pooled
 from wecolora.results.computation import counts, median_seconds, saved
 
-ROUNDS, SECONDS = 5, 0.3  # in which models take turns, and the seconds of each
+ROUNDS, SECONDS = 3, 0.2  # in which models take turns, and the seconds of each
 
 
 def size(teacher: Teacher, student: StudentShape, classes: int) -> str:
