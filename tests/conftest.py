@@ -1,5 +1,7 @@
-"""The order of the tests: files that wait longest for their own processes come first, so that no worker is left with one
-of them at the end while the others have nothing to do."""
+"""The order of the tests: files that wait longest for their own processes come first.
+
+So no worker is left with one of them at the end while the others have nothing to do.
+"""
 
 from __future__ import annotations
 
