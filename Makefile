@@ -58,6 +58,10 @@ slurm-setup: ## as root on Debian or Ubuntu: install the SLURM that tests/slurm 
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends munge slurmctld slurmd slurm-client
 
+browser-setup: ## as root on Debian or Ubuntu: install the Chromium that tests/browser drives (they are skipped without it)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium
+
 test: $(INSTALLED) ## run the tests
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -18,6 +18,6 @@ REVISIONS = {
     "latent": 2,
     "rollout": 4,
     "claims": 2,
-    "report": 5,
+    "report": 6,
     "computation": 5,
 }

@@ -178,6 +178,10 @@ def shown_artifact(
         shown["comparisons"] = comparisons_table(files["comparisons"], labels)
     else:
         shown["png"] = _embedded("image/png", Path(files["png"]).read_bytes())
+        shown["downloads"] = {
+            kind: _embedded(content, Path(files[kind]).read_bytes())
+            for kind, content in {"pdf": "application/pdf", "csv": "text/csv"}.items()
+        }
         if kind.shown_as == "picture_and_values":  # others have thousands of points
             shown["points"] = csv_table(files["csv"], labels)
     return shown
@@ -336,14 +340,33 @@ def linked_table(frame: pd.DataFrame, recipe: ArtifactRecipe, csv: str | Path, r
         found = [runs[anchor(cell["teacher"], slug)] for slug in cell["runs"].split()]
         text = Markup("<strong>{}</strong>" if cell["best"] else "{}").format(cell_text(cell))
         if len(found) == 1:
-            return Markup('<a href="#{}">{}</a>').format(found[0].anchor, text)
-        links = [Markup('<a href="#{}">{}</a>').format(run.anchor, run.axes["seed"]) for run in found]
+            return Markup('<a href="#{}" title="{}">{}</a>').format(
+                found[0].anchor, about(found[0], cell["dataset"]), text
+            )
+        links = [
+            Markup('<a href="#{}" title="{}">{}</a>').format(run.anchor, about(run, cell["dataset"]), run.axes["seed"])
+            for run in found
+        ]
         return Markup('{} <small class="seeds">seeds {}</small>').format(text, Markup(" ").join(links))
 
     table = tidy_table(scores, recipe)
     printed = printed_table(table, recipe, render).fillna("")
     numbers = [name for name in printed.columns if any(isinstance(cell, Markup) for cell in printed[name])]
     return {"table": table_parts(printed, numbers), "notes": notes(table, recipe)}
+
+
+def about(run: Run, dataset: str) -> str:
+    """Return what is behind a number, a line each: the run's seed and recipe, its last and its best score."""
+    score, lines = run.scores[dataset], []
+    if run.axes["seed"] is not None:
+        lines.append(f"seed {run.axes['seed']}, r = {run.axes['r']}, alpha = {run.axes['alpha']:g}%")
+    recipe = run.student.get("recipe", {})
+    if told := [
+        f"{key} {recipe[key]}" for key in ("epochs", "batch", "accumulate", "lr", "loss_point") if key in recipe
+    ]:
+        lines.append(", ".join(told))
+    lines.append(f"last {score['last']:.2f}, best {score['best']:.2f} (epoch {score['best_epoch']})")
+    return "\n".join(lines)
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:

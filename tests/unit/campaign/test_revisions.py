@@ -49,7 +49,10 @@ WATCHED_ELSEWHERE = {
 # Packages of modules that a stage finds by their names, so that no import tells of them.
 FOUND_BY_NAME = {"prepare": "data.sources"}
 # Files that a module reads, and whose text decides what it makes.
-DATA = {"results.published": "results/paper_results.csv", "results.report": "results/report.html.j2"}
+DATA = {
+    "results.published": ["results/paper_results.csv"],
+    "results.report": ["results/report.html.j2", "results/report.css", "results/report.js"],
+}
 LOADERS = {"import_module", "resolve_name", "__import__"}
 
 
@@ -130,7 +133,7 @@ def reached(stage: str) -> tuple[set[str], set[str]]:
 def files_of(stage: str) -> list[Path]:
     """Return the files that decide a stage's results: its script, modules, and the data that these read."""
     watched, _ = reached(stage)
-    data = [REPOSITORY / "wecolora" / path for module, path in DATA.items() if module in watched]
+    data = [REPOSITORY / "wecolora" / path for module, paths in DATA.items() if module in watched for path in paths]
     return sorted([script_of(stage), *map(path_of, watched), *data])
 
 
