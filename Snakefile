@@ -29,6 +29,13 @@ rule all:
         campaign.targets(),
 
 
+# With a limit of jobs a second, which Snakemake has by default (100/1s), each pass of its scheduler while jobs wait starts
+# a timer for one more, and so does each job that ends, for ever: there are as many passes a second as jobs have ended.
+# `cores` and `jobs` of the profile say how many jobs there are at once.
+onstart:
+    workflow.scheduler.job_rate_limiter = None
+
+
 # What killed jobs left of files that they were writing.
 onsuccess:
     remove_leftovers(RESULTS)

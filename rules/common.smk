@@ -28,12 +28,6 @@ except BadInput as error:
 
 paths = campaign.layout
 
-# With a limit of jobs a second, which Snakemake has by default (100/1s), each pass of its scheduler while jobs wait starts
-# a timer for one more, and so does each job that ends, for ever: there are as many passes a second as jobs have ended. It
-# is the profile's `jobs` and `cores` that say how many jobs there are at once.
-if workflow.scheduling_settings is not None:
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
 
 def of(name, ask):
     """What a job asks the campaign by one of its wildcards, as a function of these."""

@@ -214,6 +214,15 @@ def test_a_fresh_clone_with_a_comment_more_reruns_nothing(copied, smoke_config):
     assert copied.planned(smoke_config) == {}
 
 
+def test_the_scheduler_looks_once_for_each_job_that_ends(copied, smoke_config):
+    """With Snakemake's limit of jobs a second, it looks the more often the more jobs have ended."""
+    smoke_config["probe"]["epochs"] = 4
+    run = copied.snakemake(smoke_config, "--verbose", "--cores", "1")
+    assert run.returncode == 0, run.stdout[-3000:]
+    ended, looks = run.stdout.count("Finished jobid"), run.stdout.count("Ready jobs:")
+    assert ended > 8 and looks <= ended + 1
+
+
 def test_a_raised_revision_reruns_its_stage_and_what_follows(copied, smoke_config):
     path = copied.workflow / "wecolora" / "campaign" / "revisions.py"
     now = f'"features": {REVISIONS["features"]}'
