@@ -60,6 +60,7 @@ class Watch:
         self.tasks: dict[str, TaskID] = {
             rule: self.bars.add_task(STAGES[rule], total=count, words="") for rule, count in counts.items()
         }
+        self.all = self.bars.add_task("all jobs", total=len(first.seen), words="")
 
     def update(self) -> Status:
         """Look at the campaign, and show what is new."""
@@ -80,6 +81,7 @@ class Watch:
             of_rule = [one for one in status.seen if one.job.rule == rule]
             done = sum(one.state == "done" for one in of_rule)
             self.bars.update(task, completed=done, words=_words(of_rule))
+        self.bars.update(self.all, completed=len(status.of("done")), words=_left(status))
         self.bars.refresh()
         return status
 
@@ -101,6 +103,15 @@ def _words(seen: Sequence[Seen]) -> str:
         return ""
     more = f"{len(running)} running: " if len(running) > 1 else ""
     return f"{more}{running[0].words}"[:90]
+
+
+def _left(status: Status) -> str:
+    """Return about how long the jobs take that are not done, if as many run at once as now; nothing while unknown."""
+    seconds, unknown = status.seconds_left()
+    if not seconds:
+        return ""
+    more = " and more" if unknown else ""
+    return f"about {duration(seconds / max(1, len(status.of('running'))))}{more} left"
 
 
 def follow(command: Sequence[str], campaign: Campaign, console: Console) -> int:

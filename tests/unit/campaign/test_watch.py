@@ -93,6 +93,9 @@ def test_a_terminal_has_a_bar_for_each_stage_with_the_words_of_what_runs(campaig
     text = shown(screen)
     assert f"1 of {len(runs)}" in text and "2 running: epoch 3/10: loss 0.5, 750 images/s" in text
     assert all(stage in text for stage in ("images", "students", "probes"))
+    # One took 5 s, and two run at once; of other stages nobody knows.
+    left = sum(job.rule == "distill" for job in jobs(campaign)) - 1
+    assert f"about {5 * left / 2:.0f} s and more left" in text
 
 
 CHILD = """
