@@ -26,7 +26,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.functional import to_pil_image
 
 from wecolora.campaign.revisions import REVISIONS
-from wecolora.config.datasets import Folder, Listed
+from wecolora.config.datasets import SOURCES
 from wecolora.config.methods import METHODS
 from wecolora.config.reading import parse
 from wecolora.config.recipes import DistillRecipe, ProbeRecipe
@@ -245,7 +245,8 @@ def index_of(images: Images, folder: Path, labelled: bool = False) -> Index:
     if isinstance(images, str | Path):
         root = Path(os.path.expanduser(images))
         share = {"test_share": 0.5} if labelled else {}  # which takes class folders; both parts are used
-        prepare("images", Folder(label="images", source="folder", root=str(root), **share), folder / "index.parquet")
+        values = {"label": "images", "source": "folder", "root": str(root), **share}
+        prepare("images", SOURCES["folder"].model_validate(values), folder / "index.parquet")
     elif isinstance(images, Dataset):
         return _InMemory.of(images, labelled)
     else:
@@ -256,8 +257,8 @@ def index_of(images: Images, folder: Path, labelled: bool = False) -> Index:
         rows = ['"{}"'.format(os.path.relpath(path, root).replace('"', '""')) for path in paths]
         (folder / "images.csv").write_text("\n".join(["path", *rows]) + "\n", encoding="utf-8")
         table = str(folder / "images.csv")
-        listed = Listed(label="images", source="table", root=str(root), table=table, labels=None)
-        prepare("images", listed, folder / "index.parquet")
+        values = {"label": "images", "source": "table", "root": str(root), "table": table, "labels": None}
+        prepare("images", SOURCES["table"].model_validate(values), folder / "index.parquet")
     index = read_index(folder / "index.parquet")
     if labelled and not all(index.labels):
         raise BadInput(f"{images}: has no labels; give a folder of class folders, or a Dataset of (image, class).")

@@ -124,7 +124,7 @@ class Campaign:
             str(path.relative_to(self.root)): path.read_bytes()
             for path in sorted(self.root.rglob("*.*"))
             if path.is_file()
-            and "logs" not in path.parts
+            and not {"logs", "benchmarks"} & {*path.parts}
             and not path.name.startswith("circumstances")
             and not path.name.endswith(("_speed.csv", "report.html"))
         }

@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wecolora.commands.shared import PLAIN
+from wecolora.config.layout import RESULTS
 from wecolora.core.files import atomic_write
 
 if TYPE_CHECKING:  # they import pandas and scipy
@@ -56,7 +57,7 @@ SHOWN_CELLS = 2  # names of the cells in which a key differs
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("a", metavar="RESULTS_A", help="a campaign's folder, such as results/demo")
+    parser.add_argument("a", metavar="RESULTS_A", help=f"a campaign's folder, such as {RESULTS}/demo")
     parser.add_argument("b", metavar="RESULTS_B", help="another one, of this checkout or of another")
     parser.add_argument("--csv", metavar="FILE", help="write all cells, and the keys that differ in each, to this file")
     parser.add_argument("--all", action="store_true", help="show the cells that are the same, too")

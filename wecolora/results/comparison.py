@@ -20,7 +20,7 @@ import pandas as pd
 import yaml
 from scipy import stats
 
-from wecolora.config.layout import PROBE_PROVENANCE, Layout
+from wecolora.config.layout import PROBE_PROVENANCE, RESULTS, Layout
 from wecolora.core.errors import BadInput
 from wecolora.core.files import read_json, sha256, unreadable
 from wecolora.results.scores import AXES, COLUMNS, read_scores
@@ -110,7 +110,7 @@ def read_side(path: str | Path) -> Side:
     """
     path = Path(path)
     if not path.is_dir():
-        raise BadInput(f"{path}: there is no such folder; name a campaign's folder, such as results/demo.")
+        raise BadInput(f"{path}: there is no such folder; name a campaign's folder, such as {RESULTS}/demo.")
     scores = [file for file in _files(path, _LAYOUT.score) if not fnmatch(file.name, PROBE_PROVENANCE.format(job="*"))]
     table = path / _relative(_LAYOUT.scores)
     deleted = not scores and table.is_file()
@@ -134,7 +134,7 @@ def _nothing_in(folder: Path) -> str:
     """Return the sentence for a folder without scores; it names the campaigns that lie below the folder."""
     marks = _relative(_LAYOUT.scores), Path(_relative(_LAYOUT.score)).parts[0]
     below = sorted({file.parent for depth in ("*", "*/*") for mark in marks for file in folder.glob(f"{depth}/{mark}")})
-    such = ", ".join(map(str, below[:3])) or "results/demo"
+    such = ", ".join(map(str, below[:3])) or f"{RESULTS}/demo"
     return (
         f"{folder}: is no folder of a campaign that has run, since it holds neither runs/ with scores or students nor "
         f"{marks[0]} with scores; name one, such as {such}."
