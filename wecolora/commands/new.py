@@ -19,14 +19,14 @@ from wecolora.config.values import Name
 from wecolora.core.errors import BadInput
 from wecolora.core.files import write_text
 
-SOURCES = {"own": "config/own.yaml", "demo": "config.yaml", "paper": "config/paper.yaml"}
+STARTS = {"own": "config/own.yaml", "demo": "config.yaml", "paper": "config/paper.yaml"}
 BUNDLED = "assets/teachers/"  # where the demo's teachers lie in the workflow's folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("name", help="of the campaign: a-z, 0-9 and _; the file is NAME.yaml, here")
-    parser.add_argument("--from", dest="source", choices=SOURCES, default="own", help="default: own")
+    parser.add_argument("--from", dest="start", choices=STARTS, default="own", help="default: own")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     if path.exists():
         raise BadInput(f"{path}: is there already; take another name, or move it away.")
     workflow = workflow_folder()
-    text = (workflow / SOURCES[arguments.source]).read_text(encoding="utf-8")
+    text = (workflow / STARTS[arguments.start]).read_text(encoding="utf-8")
     # The comment behind the name stays where it was.
     text = re.sub(r"^name: (\w+)( *)", lambda found: f"name: {name:<{len(found[1] + found[2])}}", text, flags=re.M)
     if not Path(BUNDLED).is_dir():  # paths count from the current folder

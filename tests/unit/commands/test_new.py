@@ -8,7 +8,7 @@ import pytest
 
 from wecolora.campaign.selection import Campaign
 from wecolora.cli import main
-from wecolora.commands.new import SOURCES
+from wecolora.commands.new import STARTS
 from wecolora.config.reading import read_config
 
 
@@ -17,7 +17,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", STARTS)
 def test_a_new_config_has_its_name_and_is_right(source, capsys):
     assert main(["new", "mine", "--from", source]) == 0
     campaign = Campaign(read_config("mine.yaml"))
