@@ -25,31 +25,31 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.transforms.functional import to_pil_image
 
+from wecolora.campaign.from_images import VIEWS, distillation, write_table
 from wecolora.campaign.revisions import REVISIONS
 from wecolora.config.datasets import SOURCES
 from wecolora.config.methods import METHODS
 from wecolora.config.reading import parse
-from wecolora.config.recipes import DistillRecipe, ProbeRecipe
+from wecolora.config.recipes import DistillRecipe, ProbeRecipe, TeacherInput
 from wecolora.config.runs import RunSpec
 from wecolora.config.teachers import Architecture
-from wecolora.config.training import DistillSettings
 from wecolora.core import hardware
 from wecolora.core.errors import BadInput
 from wecolora.core.progress import Progress
 from wecolora.data.images import Index, Picture, Room, read_index
 from wecolora.data.loader import Loader
 from wecolora.data.prepare import prepare
-from wecolora.data.subset import order_images
+from wecolora.data.subset import ordered
 from wecolora.evaluation.features import extract
 from wecolora.evaluation.probe import ProbeResult, targets, train_probe
 from wecolora.models import vit, weight_copy
+from wecolora.models.forms import preprocessing
 from wecolora.models.lora import add_lora, merge
 from wecolora.models.shapes import from_shapes
 from wecolora.training.batches import OnlineBatches
 from wecolora.training.fit import JobContext, fit
 
 __all__ = ["Distilled", "add_lora", "copy_weights", "distill", "linear_probe", "merge"]
-BATCH, UPDATES = 64, 8  # the largest batch that is chosen, and how many of them an epoch should have
 Images = str | Path | Sequence[str | Path] | Dataset
 
 
@@ -91,15 +91,14 @@ def distill(
     Raises:
         BadInput: a sentence that says which argument is wrong, and what to do.
     """
-    model, architecture, statistics = own_copy(teacher)
+    model, given = own_copy(teacher)
     run = RunSpec("teacher", method, r, k, 100, settings.pop("seed", 0))
     workers, reads_labels = settings.pop("workers", 0), METHODS[method].reads_labels
     with tempfile.TemporaryDirectory() as folder, _as_it_was():
         index = index_of(images, Path(folder), reads_labels)
         positions = list(range(len(index.ids))) if reads_labels else index.rows("train")
-        recipe = recipe_of(architecture, statistics, len(positions), run, settings)
-        order, _ = order_images(_groups(index, positions), len(positions), recipe.images.corpus_seed)
-        positions = [positions[place] for place in order.tolist()]
+        recipe = recipe_of(given, len(positions), run, settings)
+        positions, _ = ordered(index, positions, recipe.images.corpus_seed)
         labels = torch.tensor(index.single_labels(positions)) if reads_labels else None
         device = hardware.device(torch.get_num_threads())
         running = model if METHODS[method].reads_tokens else None
@@ -107,15 +106,15 @@ def distill(
         context = JobContext(device=device, workers=workers, log=log, progress=Progress)
         student, history = fit(model, batches, recipe, context)
     warnings = list(dict.fromkeys(warning for epoch in history for warning in epoch["signs"]))
-    return Distilled(_told(student.cpu(), architecture, statistics), history, warnings)
+    return Distilled(_told(student.cpu(), given), history, warnings)
 
 
 def copy_weights(
     teacher: VisionTransformer, r: int = 2, layers: weight_copy.LayerRule | Sequence[int] = "paper"
 ) -> VisionTransformer:
     """Return a student of every r-th block of a teacher (section 3.1), untrained; see models.weight_copy."""
-    model, architecture, statistics = own_copy(teacher)
-    return _told(weight_copy.copy_weights(model, architecture.model_dump(), r, layers).eval(), architecture, statistics)
+    model, given = own_copy(teacher)
+    return _told(weight_copy.copy_weights(model, given.architecture.model_dump(), r, layers).eval(), given)
 
 
 def linear_probe(
@@ -136,7 +135,7 @@ def linear_probe(
     Raises:
         BadInput: if images have no labels, or a setting is wrong.
     """
-    own, architecture, statistics = own_copy(model)
+    own, given = own_copy(model)
     recipe = _checked(lambda: ProbeRecipe(**settings))
     with tempfile.TemporaryDirectory() as folder, _as_it_was():
         device = hardware.device(torch.get_num_threads())
@@ -146,11 +145,11 @@ def linear_probe(
             raise BadInput("linear_probe: train and test have other classes; give both the same class folders.")
 
         def forward(pixels: Tensor) -> Tensor:
-            return vit.pooled(own, vit.normalise(pixels.to(device), *statistics))
+            return vit.pooled(own, vit.normalise(pixels.to(device), given.mean, given.std))
 
         parts = []
         for index in indexes:
-            loader = Loader(partial(index.crop, size=architecture.img_size), workers, device)
+            loader = Loader(partial(index.crop, size=given.architecture.img_size), workers, device)
             positions = list(range(len(index.ids)))
             features = torch.from_numpy(np.concatenate(list(extract(forward, loader, positions))))
             parts.append((features, targets(index.labels, len(index.classes), index.multilabel)))
@@ -160,8 +159,9 @@ def linear_probe(
 # Models
 
 
-def own_copy(model: VisionTransformer) -> tuple[VisionTransformer, Architecture, tuple[Any, Any]]:
-    """Return a frozen copy of a model as this project builds it, its architecture, and the (mean, std) of its pixels.
+def own_copy(model: VisionTransformer) -> tuple[VisionTransformer, TeacherInput]:
+    """Return a frozen copy of a model as this project builds it, with its architecture and what its pixels are
+    normalised with.
 
     Raise BadInput for a model that is no plain VisionTransformer: one that this project cannot build again.
     """
@@ -182,7 +182,7 @@ def own_copy(model: VisionTransformer) -> tuple[VisionTransformer, Architecture,
     }
     architecture = _checked(lambda: Architecture(**told))
     with torch.random.fork_rng():  # the caller's random numbers stay where they are
-        own = vit.build(architecture.model_dump()).requires_grad_(False).eval()
+        own = vit.build(architecture.model_dump())
         if "head.weight" in state:
             own.reset_classifier(len(state["head.weight"]))
     try:
@@ -191,13 +191,12 @@ def own_copy(model: VisionTransformer) -> tuple[VisionTransformer, Architecture,
         raise BadInput(
             f"{what} has other parts than a plain one ({vit.mismatch(error)}); give another model."
         ) from error
+    own.requires_grad_(False).eval()
     _refuse_another(model, own, architecture.img_size, what)
     config = getattr(model, "pretrained_cfg", None) or {}
     half = (0.5, 0.5, 0.5)
-    return (
-        own.requires_grad_(False).eval(),
-        architecture,
-        (tuple(config.get("mean", half)), tuple(config.get("std", half))),
+    return own, TeacherInput(
+        architecture=architecture, mean=tuple(config.get("mean", half)), std=tuple(config.get("std", half))
     )
 
 
@@ -221,15 +220,9 @@ def _refuse_another(model: VisionTransformer, own: VisionTransformer, size: int,
         raise BadInput(f"{what} computes something else than a plain one of its shape; give a plain model.")
 
 
-def _told(model: VisionTransformer, architecture: Architecture, statistics: tuple[Any, Any]) -> VisionTransformer:
+def _told(model: VisionTransformer, given: TeacherInput) -> VisionTransformer:
     """Return a model that tells timm.data.resolve_data_config how its images are prepared."""
-    about: dict[str, Any] = {"input_size": (3, architecture.img_size, architecture.img_size), "crop_pct": 224 / 256}
-    model.pretrained_cfg = {  # type: ignore[assignment]
-        **about,
-        "interpolation": "bicubic",
-        "mean": statistics[0],
-        "std": statistics[1],
-    }
+    model.pretrained_cfg = preprocessing(given)  # type: ignore[assignment]
     return model
 
 
@@ -243,9 +236,9 @@ def index_of(images: Images, folder: Path, labelled: bool = False) -> Index:
     """
     folder.mkdir(exist_ok=True)
     if isinstance(images, str | Path):
-        root = Path(os.path.expanduser(images))
+        root = os.path.expanduser(images)
         share = {"test_share": 0.5} if labelled else {}  # which takes class folders; both parts are used
-        values = {"label": "images", "source": "folder", "root": str(root), **share}
+        values = {"label": "images", "source": "folder", "root": root, **share}
         prepare("images", SOURCES["folder"].model_validate(values), folder / "index.parquet")
     elif isinstance(images, Dataset):
         return _InMemory.of(images, labelled)
@@ -253,11 +246,9 @@ def index_of(images: Images, folder: Path, labelled: bool = False) -> Index:
         paths = [os.path.abspath(path) for path in images]
         if not paths:
             raise BadInput("images: the list is empty; give paths of images.")
-        root = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
-        rows = ['"{}"'.format(os.path.relpath(path, root).replace('"', '""')) for path in paths]
-        (folder / "images.csv").write_text("\n".join(["path", *rows]) + "\n", encoding="utf-8")
-        table = str(folder / "images.csv")
-        values = {"label": "images", "source": "table", "root": str(root), "table": table, "labels": None}
+        table = folder / "images.csv"
+        root = write_table([(path,) for path in paths], table, ["path"])
+        values = {"label": "images", "source": "table", "root": root, "table": str(table), "labels": None}
         prepare("images", SOURCES["table"].model_validate(values), folder / "index.parquet")
     index = read_index(folder / "index.parquet")
     if labelled and not all(index.labels):
@@ -302,44 +293,23 @@ class _InMemory(Index):
         return Picture(image, *image.size)
 
 
-def _groups(index: Index, positions: Sequence[int]) -> list[int] | None:
-    """Return the class of each image, for the order of subsets; None if some have none (see data.subset)."""
-    labels = [index.labels[position] for position in positions]
-    return [label[0] for label in labels] if all(labels) else None
-
-
 # Settings
 
 
-def recipe_of(
-    architecture: Architecture, statistics: tuple[Any, Any], images: int, run: RunSpec, settings: dict[str, Any]
-) -> DistillRecipe:
+def recipe_of(given: TeacherInput, images: int, run: RunSpec, settings: dict[str, Any]) -> DistillRecipe:
     """Return the recipe that the workflow would give to this run; raise BadInput for settings that are wrong."""
     views = settings.pop("views", None)
-    chosen = {"batch": max(2, min(BATCH, images // UPDATES)), "accumulate": 1, **settings}
-    if "lr" in chosen:
-        chosen["lr"] = {run.r: chosen["lr"]}
-    else:
-        rates = DistillSettings().lr
-        chosen["lr"] = {run.r: rates.get(run.r, min(rates.values()))}
-    epochs = chosen.get("epochs", DistillSettings().epochs)
-    chosen.setdefault("warmup_epochs", min(DistillSettings().warmup_epochs, epochs / 5))
+    chosen = distillation(images, run.r, settings)
     runs = {"teacher": ["teacher"], "method": [run.method], "r": [run.r], "alpha": [100]}
     if run.k is not None:
         runs["k"] = [run.k]
     values = {
         "name": "notebook",
         "title": "Notebook",
-        "corpus": {"dataset": "images", "views": views or min(epochs, 10)},
+        "corpus": {"dataset": "images", "views": views or min(chosen["epochs"], VIEWS)},
         "seeds": [run.seed],
         "teachers": {
-            "teacher": {
-                "label": "teacher",
-                "weights": "in memory",
-                "architecture": architecture.model_dump(),
-                "mean": statistics[0],
-                "std": statistics[1],
-            }
+            "teacher": {"label": "teacher", "weights": "in memory", **given.model_dump()},
         },
         "datasets": {"images": {"label": "images", "source": "folder", "root": "."}},
         "distill": {**chosen, "teacher": "online"},

@@ -60,16 +60,16 @@ def distilled(teacher, images, **changes):
 
 def workflows(tmp_path, teacher, folder, method):
     """The student of the same settings as the workflow's own scripts make it."""
-    own, architecture, (mean, std) = own_copy(teacher)
+    own, given = own_copy(teacher)
     vit.save_weights(own, tmp_path / "teacher.safetensors", {})
-    entry = {"label": "T", "weights": str(tmp_path / "teacher.safetensors"), "mean": mean, "std": std}
+    entry = {"label": "T", "weights": str(tmp_path / "teacher.safetensors"), "mean": given.mean, "std": given.std}
     runs = {"teacher": ["t"], "method": [method], "r": [2], "k": [4], "alpha": [100]}
     campaign = Campaign(
         {
             "name": "by_hand",
             "title": "By hand",
             "corpus": {"dataset": "pictures", "views": 2},
-            "teachers": {"t": {**entry, "architecture": architecture.model_dump()}},
+            "teachers": {"t": {**entry, "architecture": given.architecture.model_dump()}},
             "datasets": {"pictures": {"label": "P", "source": "folder", "root": str(folder)}},
             "distill": {**SETTINGS, "lr": {2: 5e-3}, "warmup_epochs": 0.4, "accumulate": 1, "teacher": "online"},
             "artifacts": {"s": {"kind": "students", "title": "S", "caption": "S.", "runs": runs}},
@@ -210,9 +210,9 @@ def test_a_model_with_parts_of_its_own_is_refused(teacher):
 def test_models_of_timms_are_copied_with_all_that_they_have(name):
     size = 28 if "14" in name else 64
     model = timm.create_model(name, img_size=size, depth=2, num_classes=0).eval()
-    own, architecture, _ = own_copy(model)
+    own, given = own_copy(model)
     images = torch.randn(2, 3, size, size)
-    assert architecture.depth == 2
+    assert given.architecture.depth == 2
     with torch.no_grad():
         torch.testing.assert_close(vit.pooled(own, images), model(images))
 

@@ -7,7 +7,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from wecolora.campaign.revisions import REVISIONS
 from wecolora.campaign.selection import Campaign
 from wecolora.config.datasets import SOURCES
 from wecolora.config.methods import METHODS
-from wecolora.config.reading import read_config
+from wecolora.config.reading import flat, read_config
 from wecolora.config.recipes import FetchRecipe
 from wecolora.config.teachers import Architecture, Teacher
 from wecolora.config.timm_catalogue import weights_file
@@ -36,6 +36,7 @@ from wecolora.results.computation import bytes_per_view
 
 TEACHER, IMAGES = "teacher", "images"  # what the config calls them
 BATCH, UPDATES = 64, 8  # the largest batch, and how many of them an epoch should have
+VIEWS = 10  # the most crops of an image that are recorded: up to there, a fresh one each epoch
 TEST_SHARE = 0.2  # of labelled images without a split
 # A cache of at most this is recorded, and serves every student of these images; a larger one is not.
 MOST_CACHED = 20e9
@@ -180,13 +181,8 @@ def _data(wish: Wish, name: str, table: Path) -> tuple[dict[str, Any], Listing]:
         entry: dict[str, Any] = {"label": name, "source": "folder", "root": str(path)}
     elif path.is_file() and path.suffix.lower() in (".txt", *TABLES):
         rows = _lines(path, wish) if path.suffix.lower() == ".txt" else _rows(path, wish)
-        root = os.path.commonpath([os.path.dirname(row[0]) for row in rows])
-        with io.StringIO() as text:
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(["path", "label"] if wish.labels else ["path"])
-            writer.writerows((os.path.relpath(row[0], root), *row[1:]) for row in rows)
-            write_text(table, text.getvalue())
         labels = "label" if wish.labels else None
+        root = write_table(rows, table, ["path", labels] if labels else ["path"])
         entry = {"label": name, "source": "table", "root": root, "table": str(table), "labels": labels}
     else:
         what = "is no folder, and no .csv, .tsv, .parquet or .txt file" if path.exists() else "is not there"
@@ -196,6 +192,17 @@ def _data(wish: Wish, name: str, table: Path) -> tuple[dict[str, Any], Listing]:
         entry["test_share"] = TEST_SHARE
         listed = _listed(entry)
     return entry, listed
+
+
+def write_table(rows: Sequence[tuple[str, ...]], table: Path, columns: Sequence[str]) -> str:
+    """Write a table of images, whose absolute paths come first in ``rows``; return the folder that paths count from."""
+    root = os.path.commonpath([os.path.dirname(row[0]) for row in rows])
+    with io.StringIO() as text:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows((os.path.relpath(row[0], root), *row[1:]) for row in rows)
+        write_text(table, text.getvalue())
+    return root
 
 
 def _lines(path: Path, wish: Wish) -> list[tuple[str, ...]]:
@@ -269,31 +276,38 @@ def _architecture(entry: Mapping[str, Any]) -> Architecture:
 # Settings
 
 
+def distillation(images: int, r: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config's ``distill`` for one student from so many images; ``given`` holds what is not left to choose.
+
+    The learning rate in ``given`` is a number. Where it is not given, it is the paper's for r.
+    """
+    defaults = DistillSettings()
+    epochs = given.get("epochs", defaults.epochs)
+    chosen = {
+        "epochs": epochs,
+        "warmup_epochs": min(defaults.warmup_epochs, epochs / 5),
+        "batch": max(2, min(BATCH, images // UPDATES)),
+        "accumulate": 1,
+    }
+    return {**chosen, **given, "lr": {r: given.get("lr", defaults.lr.get(r, min(defaults.lr.values())))}}
+
+
 def _settings(wish: Wish, images: int, architecture: Architecture, chosen: list[str]) -> dict[str, Any]:
     """Return how the student is trained and scored, and how its teacher's tokens are kept."""
     if images < 2:
         raise BadInput(f"{wish.images}: {images} image to learn from; a student needs two at least.")
-    batch = wish.batch or max(2, min(BATCH, images // UPDATES))
+    given = {key: value for key in ("epochs", "batch", "lr") if (value := getattr(wish, key))}
+    distill = distillation(images, wish.r, given)
+    batch, views = distill["batch"], min(distill["epochs"], VIEWS)
     if batch > images:
         raise BadInput(f"--batch {batch}: {images} images do not fill one; lower it.")
     if batch < BATCH and wish.batch is None:
         chosen.append(f"Batches are of {batch}, so that {images} images give {images // batch} updates an epoch.")
-    defaults = DistillSettings()
-    epochs = wish.epochs or defaults.epochs
-    lr = wish.lr or defaults.lr.get(wish.r, min(defaults.lr.values()))
-    views = min(epochs, 10)  # a fresh crop each epoch, as far as a cache goes
     size = images * views * bytes_per_view(architecture)
     cached = size <= MOST_CACHED
     if not cached:
         chosen.append(f"The teacher runs in every step: a cache of its tokens would take {size / 1e9:.0f} GB.")
-    distill = {
-        "epochs": epochs,
-        "warmup_epochs": min(defaults.warmup_epochs, epochs / 5),
-        "batch": batch,
-        "accumulate": 1,
-        "lr": {wish.r: lr},
-        "teacher": "cached" if cached else "online",
-    }
+    distill["teacher"] = "cached" if cached else "online"
     corpus = {"dataset": IMAGES, "views": views, "shard_percent": 100 if size <= ONE_SHARD else 10}
     probe = {"probe": PROBE_OF_FEW} if wish.labels and images < FEW else {}
     return {"corpus": corpus, "distill": distill, **probe}
@@ -320,8 +334,8 @@ def _joined(there: dict[str, Any], new: dict[str, Any], config: Path) -> dict[st
     """Return the config that is there with the new one's artifact and learning rate; raise BadInput where they differ
     in anything else, or that artifact is another there."""
     there_lr, new_lr = there.get("distill", {}).get("lr", {}), new["distill"]["lr"]
-    old = _flat({**there, "distill": {**there.get("distill", {}), "lr": {**new_lr, **there_lr}}})
-    asked = _flat({**new, "distill": {**new["distill"], "lr": {**there_lr, **new_lr}}})
+    old = flat({**there, "distill": {**there.get("distill", {}), "lr": {**new_lr, **there_lr}}})
+    asked = flat({**new, "distill": {**new["distill"], "lr": {**there_lr, **new_lr}}})
     parts = ("artifacts", "targets", "title")
     if wrong := [
         f"{key} is {old.get(key, 'not given')} there, and {asked.get(key, 'not given')} now"
@@ -338,12 +352,3 @@ def _joined(there: dict[str, Any], new: dict[str, Any], config: Path) -> dict[st
             raise BadInput(f"{config}: has another artifact {name}; give another --name.")
         joined["artifacts"] = {**there["artifacts"], name: entry}
     return joined
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Return nested keys as one level, joined with dots."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        place = f"{before}{key}"
-        found |= _flat(value, f"{place}.") if isinstance(value, Mapping) else {place: value}
-    return found

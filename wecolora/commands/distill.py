@@ -93,8 +93,7 @@ def told(campaign: Campaign, artifact: str) -> list[str]:
         *summary.learnt(record),
         *_scores(campaign, run),
     ]
-    blocks = teacher.architecture.depth // run.r
-    code = summary.loads(teacher, student, blocks)
+    code = summary.loads(teacher, student)
     return [
         f"The student is {student}:",
         *(f"  {fact}" for fact in facts),

@@ -75,6 +75,15 @@ _PlainLoader.add_constructor("tag:yaml.org,2002:int", _plain_int)
 _PlainLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: node.value)
 
 
+def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Return nested keys as one level, joined with dots."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        place = f"{before}{key}"
+        found |= flat(value, f"{place}.") if isinstance(value, Mapping) else {place: value}
+    return found
+
+
 def read_config(path: str | Path) -> dict[str, Any]:
     """Return the values of a YAML or JSON file, unchecked but for this: raise BadInput where it is none, or gives a key
     twice in one place."""

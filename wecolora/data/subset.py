@@ -42,6 +42,18 @@ def order_images(
     return np.concatenate(shuffled)[first_to_last], share[first_to_last]
 
 
+def ordered(
+    index: Index, rows: Sequence[int], seed: int, strategy: Strategy = "balanced"
+) -> tuple[list[int], np.ndarray]:
+    """Return these rows of an index in the order in which subsets take them, and the share of each (see order_images).
+
+    If an image has no label, all images are one class.
+    """
+    groups = [index.labels[row][0] for row in rows] if all(index.labels[row] for row in rows) else None
+    order, share = order_images(groups, len(rows), seed, strategy)
+    return [rows[place] for place in order.tolist()], share
+
+
 def prefix_length(share: Sequence[float], alpha: float) -> int:
     """Return how many images are in the subset of alpha percent: those whose share is at most alpha / 100."""
     # Shares are stored as floats; the margin makes sure that 0.07 (7 of 100 images) lies in 7 percent.
@@ -56,9 +68,7 @@ def write_subset(index: Index, seed: int, strategy: Strategy, path: str | Path) 
     rows = index.rows("train")
     if not rows:
         raise BadInput(f"data set {index.name}: has no training images to distil on; add some.")
-    groups = [index.labels[row][0] for row in rows] if all(index.labels[row] for row in rows) else None
-    order, share = order_images(groups, len(rows), seed, strategy)
-    positions = [rows[place] for place in order.tolist()]
+    positions, share = ordered(index, rows, seed, strategy)
     table = pa.table(
         {
             "position": pa.array(positions, pa.int64()),

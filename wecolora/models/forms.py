@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from wecolora.config.recipes import TeacherInput
 from wecolora.config.teachers import Architecture
 from wecolora.config.timm_catalogue import table
 from wecolora.core import files
@@ -133,14 +134,26 @@ def hub_model(student: Student) -> tuple[str, dict[str, Any]]:
     return name, {key: value for key, value in shape.items() if key in given}
 
 
-def hub_config(student: Student) -> dict[str, Any]:
-    """Return timm's config.json of a student, from which timm also makes the transform of images."""
-    name, arguments = hub_model(student)
-    size = student.input.architecture.img_size
+def preprocessing(given: TeacherInput) -> dict[str, Any]:
+    """Return how images are prepared for a student, in the words of timm's pretrained_cfg."""
+    size = given.architecture.img_size
     resized = shorter_side(size)
     share = size / resized
     if math.floor(size / share) < resized:  # timm rounds down
         share = math.nextafter(share, 0)
+    return {
+        "input_size": (3, size, size),
+        "interpolation": "bicubic",
+        "crop_pct": share,
+        "crop_mode": "center",
+        "mean": given.mean,
+        "std": given.std,
+    }
+
+
+def hub_config(student: Student) -> dict[str, Any]:
+    """Return timm's config.json of a student, from which timm also makes the transform of images."""
+    name, arguments = hub_model(student)
     return {
         "architecture": name,
         "num_classes": 0,
@@ -149,13 +162,8 @@ def hub_config(student: Student) -> dict[str, Any]:
         "model_args": arguments,
         "pretrained_cfg": {
             "custom_load": False,
-            "input_size": [3, size, size],
+            **preprocessing(student.input),
             "fixed_input_size": True,
-            "interpolation": "bicubic",
-            "crop_pct": share,
-            "crop_mode": "center",
-            "mean": list(student.input.mean),
-            "std": list(student.input.std),
             "num_classes": 0,
             "pool_size": None,
             "first_conv": "patch_embed.proj",

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
-from wecolora.config.layout import ABOUT
+from wecolora.config.layout import ABOUT, PROBE_PROVENANCE
 from wecolora.config.recipes import TeacherInput
 from wecolora.core import files
 from wecolora.core.errors import BadInput
@@ -86,7 +86,7 @@ def _scores(weights: Path) -> list[dict[str, Any]]:
     """Return the scores of the student of these weights; those of an earlier one in its place are left out."""
     found, sha256 = [], files.sha256(weights)
     for path in sorted((weights.parent / "scores").glob("*.json")):
-        if not path.name.startswith("circumstances_"):
+        if not path.match(PROBE_PROVENANCE.format(job="*")):
             wanted = ("student_sha256", "run", "metric", "last", "n_test")
             score = files.read_json(path, wanted, "probe again")
             if score["student_sha256"] == sha256:

@@ -53,8 +53,8 @@ def build(architecture: dict[str, Any], depth: int | None = None, form: Form = "
     model = VisionTransformer(**arguments)
     if form == "transformed":
         for block in model.blocks:
-            heads, qkv_bias = arguments["num_heads"], arguments.get("qkv_bias", True)
-            block.attn = TransformedAttention(model.embed_dim, heads, qkv_bias)
+            plain: Any = block.attn
+            block.attn = TransformedAttention(model.embed_dim, plain.num_heads, plain.qkv.bias is not None)
     return model
 
 
@@ -135,8 +135,8 @@ def mismatch(error: Exception) -> str:
     return "; ".join([first, *unexpected])
 
 
-def load_student(architecture: dict[str, Any], weights: str | Path) -> VisionTransformer:
-    """Load a student of that teacher's architecture, in the depth and the form that its file has (see load)."""
+def stored_form(weights: str | Path) -> tuple[int, Form]:
+    """Return the depth and the form of the student in a file; raise BadInput if it cannot be read."""
     try:
         with safe_open(weights, "pt") as file:
             names = set(file.keys())
@@ -146,7 +146,12 @@ def load_student(architecture: dict[str, Any], weights: str | Path) -> VisionTra
     form: Form = "distilled" if "dist_token" in names else "plain"
     if any(name.endswith("attn.before.weight") for name in names):
         form = "transformed"
-    return load(architecture, weights, depth, form)
+    return depth, form
+
+
+def load_student(architecture: dict[str, Any], weights: str | Path) -> VisionTransformer:
+    """Load a student of that teacher's architecture, in the depth and the form that its file has (see load)."""
+    return load(architecture, weights, *stored_form(weights))
 
 
 def save_weights(

@@ -21,6 +21,7 @@ import yaml
 from scipy import stats
 
 from wecolora.config.layout import PROBE_PROVENANCE, RESULTS, Layout
+from wecolora.config.reading import flat
 from wecolora.core.errors import BadInput
 from wecolora.core.files import read_json, sha256, unreadable
 from wecolora.results.scores import AXES, COLUMNS, read_scores
@@ -379,14 +380,11 @@ def _facts(content: bytes) -> Facts:
     return _flat(says)
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> Facts:
-    found: Facts = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{before}{key}.")
-        else:
-            found[before + key] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return found
+def _flat(values: Mapping[str, Any]) -> Facts:
+    return {
+        place: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for place, value in flat(values).items()
+    }
 
 
 def _differences(a: Facts, b: Facts) -> list[tuple[str, str, str]]:

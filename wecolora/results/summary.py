@@ -9,7 +9,7 @@ import torch
 
 from wecolora.config.recipes import StudentShape
 from wecolora.config.teachers import Teacher
-from wecolora.models.vit import pooled
+from wecolora.models.vit import pooled, stored_form
 from wecolora.results.computation import counts, median_seconds, saved
 
 ROUNDS, SECONDS = 3, 0.2  # in which models take turns, and the seconds of each
@@ -51,9 +51,13 @@ def learnt(record: dict[str, Any]) -> list[str]:
     return [f"final loss {last['loss']:.4f}{share}", *(f"WARNING: {sign}" for sign in last["signs"])]
 
 
-def loads(teacher: Teacher, student: str, blocks: int) -> list[str]:
-    """Return the two lines of Python that load a student: with timm alone where its teacher is a model of timm's."""
-    if teacher.timm is None:
+def loads(teacher: Teacher, student: str) -> list[str]:
+    """Return the two lines of Python that load a student's file, with timm alone where it is a plain model of timm's.
+
+    Students of DeiT and MiniViT have parts that timm does not give a model of that name.
+    """
+    blocks, form = stored_form(student)
+    if teacher.timm is None or form != "plain":
         return [
             "from wecolora.models.vit import load_student",
             f"student = load_student({teacher.architecture.model_dump(exclude_defaults=True)}, {student!r})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import timm
 import torch
 from safetensors.torch import save_file
@@ -45,7 +46,7 @@ def test_the_two_lines_load_the_student(tmp_path, tiny_architecture):
     path = str(tmp_path / "student.safetensors")
     save_file({name: tensor.clone() for name, tensor in student.state_dict().items()}, path)
     found: dict = {"timm": timm}
-    lines = loads(VIT_B, path, 2)
+    lines = loads(VIT_B, path)
     assert len(lines) == 2
     exec("\n".join(lines), found)
     torch.testing.assert_close(found["student"].eval()(images), vit.pooled(student, images))
@@ -53,6 +54,16 @@ def test_the_two_lines_load_the_student(tmp_path, tiny_architecture):
     own = Teacher(label="own", weights="x", architecture=tiny_architecture)
     student = vit.build(tiny_architecture, depth=2).eval()
     save_file({name: tensor.clone() for name, tensor in student.state_dict().items()}, path)
-    exec("\n".join(loads(own, path, 2)), found)
+    exec("\n".join(loads(own, path)), found)
     for name, tensor in found["student"].state_dict().items():
         assert torch.equal(tensor, student.state_dict()[name])
+
+
+@pytest.mark.parametrize("form", ["distilled", "transformed"])
+def test_the_two_lines_load_a_student_with_parts_of_its_own(tmp_path, form):
+    student = vit.build(VIT_B.architecture.model_dump(), depth=1, form=form).eval()
+    path = str(tmp_path / "student.safetensors")
+    save_file({name: tensor.clone() for name, tensor in student.state_dict().items()}, path)
+    found: dict = {}
+    exec("\n".join(loads(VIT_B, path)), found)
+    assert found["student"].state_dict().keys() == student.state_dict().keys()
