@@ -93,6 +93,9 @@ def unlabelled_index(unlabelled_folder, tmp_path):
 
         __getitem__ = __iter__ = __len__ = _refuse
 
+        def __reduce_ex__(self, protocol):
+            return Secret, ()  # on the way to another process, too
+
     folder = Folder(label="", source="folder", root=str(unlabelled_folder))
     prepare("pictures", folder, tmp_path / "index.parquet")
     return dataclasses.replace(read_index(tmp_path / "index.parquet"), labels=Secret())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import timedelta
+from unittest import mock
 
+import cloudpickle
 import pytest
 import torch
 from torch import distributed as dist
@@ -35,16 +37,20 @@ def _member(rank, size, folder, work):
     torch.set_num_threads(1)
     meeting = f"file://{folder}/meeting"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size, timeout=timedelta(seconds=60))
-    torch.save(work(ProcessGroup(rank, size), folder), folder / f"{rank}.pt")
+    torch.save(cloudpickle.loads(work)(ProcessGroup(rank, size), folder), folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture
 def together(tmp_path):
-    """What each of ``size`` processes makes of ``work(group, folder)``."""
+    """What each of ``size`` processes makes of ``work(group, folder)``.
+
+    They are new processes: one that forks from a process in which autograd has had threads cannot use autograd.
+    """
 
     def start(size, work):
-        multiprocessing.start_processes(_member, (size, tmp_path, work), nprocs=size, start_method="fork")
+        arguments = (size, tmp_path, cloudpickle.dumps(work))
+        multiprocessing.start_processes(_member, arguments, nprocs=size, start_method="spawn")
         return [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(size)]
 
     return start
@@ -100,21 +106,20 @@ class Still(torch.optim.SGD):
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_every_method_has_the_gradients_of_one_process(
-    headed_teacher, online_batches, distill_recipe, together, monkeypatch, size
-):
+def test_every_method_has_the_gradients_of_one_process(headed_teacher, online_batches, distill_recipe, together, size):
     """AdamW would hide a wrong scale: its steps do not depend on it."""
-    made = []
-    monkeypatch.setattr(module, "adamw", lambda *arguments: made.append(Still(*arguments)) or made[-1])
 
     def work(group, folder):
-        for method in DISTILLED:
-            run_of(method, online_batches, distill_recipe(method=method, epochs=1), headed_teacher, group)
+        made = []
+        still = mock.Mock(side_effect=lambda *arguments: made.append(Still(*arguments)) or made[-1])
+        with mock.patch.object(module, "adamw", still):
+            for method in DISTILLED:
+                run_of(method, online_batches, distill_recipe(method=method, epochs=1), headed_teacher, group)
         return [optimiser.gradients for optimiser in made]
 
     alone = work(ProcessGroup(), None)
     for found in together(size, work):
-        for method, updates, wanted in zip(DISTILLED, found[len(DISTILLED) :], alone, strict=True):
+        for method, updates, wanted in zip(DISTILLED, found, alone, strict=True):
             assert len(updates) == len(wanted) == 3
             scale = max(gradient.abs().max() for update in wanted for gradient in update if gradient is not None)
             for update, expected in zip(updates, wanted, strict=True):
