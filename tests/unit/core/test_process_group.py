@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import timedelta
-from unittest import mock
 
 import cloudpickle
 import pytest
@@ -111,8 +110,8 @@ def test_every_method_has_the_gradients_of_one_process(headed_teacher, online_ba
 
     def work(group, folder):
         made = []
-        still = mock.Mock(side_effect=lambda *arguments: made.append(Still(*arguments)) or made[-1])
-        with mock.patch.object(module, "adamw", still):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "adamw", lambda *arguments: made.append(Still(*arguments)) or made[-1])
             for method in DISTILLED:
                 run_of(method, online_batches, distill_recipe(method=method, epochs=1), headed_teacher, group)
         return [optimiser.gradients for optimiser in made]
