@@ -160,14 +160,34 @@ def _cache(campaign: Campaign, runs: list[RunSpec], teacher: str) -> Cost:
     return _views(campaign, teacher, 0, math.ceil(largest / percent - 1e-9) * percent)
 
 
+def _trained_on(campaign: Campaign, run: RunSpec) -> int:
+    """Return the images that a run trains on, each epoch counted."""
+    epochs = 0 if METHODS[run.method].trains == "nothing" else campaign.config.distill.epochs
+    return _images(campaign, run.alpha) * epochs
+
+
 def _training(campaign: Campaign, run: RunSpec) -> Cost:
-    seen = _images(campaign, run.alpha) * campaign.config.distill.epochs
-    counted = _counted(campaign, run)
+    seen, counted = _trained_on(campaign, run), _counted(campaign, run)
     # A backward pass costs a forward one for the inputs' gradients and one more for the weights' that train.
     backward = 2 if METHODS[run.method].trains == "all" else 1
     macs = seen * (1 + backward) * counted["training_macs_with_attention"]
     student = Cost(students=seen, macs=macs, bytes=4 * counted["parameters_saved"])
-    return student + _teaching(campaign, run, campaign.config.distill.teacher == "online")
+    taught = _teaching(campaign, run, campaign.config.distill.teacher == "online")
+    return student + taught + _calibrating(campaign, run)
+
+
+def _calibrating(campaign: Campaign, run: RunSpec) -> Cost:
+    """Return what a calibrated student's regressions take: a pass of teacher and student, the feed-forward layers of
+    the student again, and the sums of products; the solutions are not counted."""
+    if not METHODS[run.method].calibration:
+        return Cost()
+    config = campaign.config
+    shape = config.teachers[run.teacher].architecture
+    seen = _images(campaign, run.alpha) * min(config.distill.calibration_views, config.corpus.views)
+    hidden, blocks = int(shape.embed_dim * shape.mlp_ratio), shape.depth // run.r
+    sums = shape.tokens * blocks * (hidden**2 + 3 * hidden * shape.embed_dim)
+    macs = seen * (_of_teacher(shape) + _counted(campaign, run)["macs_with_attention"] + sums)
+    return Cost(students=seen, teachers=seen, macs=macs)
 
 
 def _teaching(campaign: Campaign, run: RunSpec, online: bool) -> Cost:
@@ -175,7 +195,7 @@ def _teaching(campaign: Campaign, run: RunSpec, online: bool) -> Cost:
 
     A method that needs more than a cache holds runs it in any case.
     """
-    seen = _images(campaign, run.alpha) * campaign.config.distill.epochs
+    seen = _trained_on(campaign, run)
     macs = _counted(campaign, run)["teacher_macs_with_attention"]
     own = METHODS[run.method].online
     if online and not own:

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from wecolora.config.artifacts import Artifact
 from wecolora.config.datasets import Dataset
 from wecolora.config.kinds import KINDS
-from wecolora.config.methods import METHODS, LossPoint
+from wecolora.config.methods import METHODS, Layers, LossPoint
 from wecolora.config.own_methods import OwnMethod, register
 from wecolora.config.protocol import IMAGENET_MEAN, IMAGENET_STD, Normalisation, Protocol, with_protocol
 from wecolora.config.runs import RunSpec, expand, union
@@ -131,6 +131,10 @@ class Config(Strict):
         """Return where a method's tokens are compared if its run does not say."""
         chosen = self.distill.loss_point
         return METHODS[method].authors_loss_point if chosen == "authors_code" else chosen
+
+    def layers(self, method: str) -> Layers | list[int]:
+        """Return which blocks of its teacher a method's student copies."""
+        return self.distill.layers_of.get(method, METHODS[method].layers or self.distill.layers)
 
     def runs(self) -> list[RunSpec]:
         """Return the union of the runs that the chosen artifacts need."""

@@ -14,7 +14,7 @@ from wecolora.config.artifacts import Artifact, Runs
 from wecolora.config.campaign import Config
 from wecolora.config.datasets import Dataset
 from wecolora.config.kinds import AXES, KINDS
-from wecolora.config.methods import METHODS, components
+from wecolora.config.methods import METHODS, Layers, components
 from wecolora.config.teachers import Teacher, head_classes
 from wecolora.config.training import Optimisation, ProbeSettings
 
@@ -56,8 +56,9 @@ def first_fault(config: Config) -> str | None:
 
 def names_are_known(config: Config) -> Iterator[str]:
     """Check that what one key names stands below another."""
-    for method in config.distill.lr_of:
-        yield from _unknown("distill.lr_of", method, METHODS, "method")
+    for key in ("lr_of", "layers_of"):
+        for method in getattr(config.distill, key):
+            yield from _unknown(f"distill.{key}", method, METHODS, "method")
     named = {"corpus.dataset": config.corpus.dataset, **{f"probe_of.{name}": name for name in config.probe_of}}
     for key, name in named.items():
         yield from _unknown(key, name, config.datasets, "data set")
@@ -230,22 +231,31 @@ def methods_fit_their_teachers(config: Config, where: str, artifact: Artifact, r
 
 
 def depths_fit(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
-    """Check that a teacher has enough blocks for each r and for what `distill.layers` lists, and that r has a learning
+    """Check that a teacher has enough blocks for each r and for the blocks that are listed, and that r has a learning
     rate."""
-    listed = config.distill.layers
+    trained = any(METHODS[method].trains != "nothing" for method in runs.method)
     for teacher in runs.teacher:
         depth = config.teachers[teacher].architecture.depth
         for r in runs.r:
             if r > depth:
                 yield f"{where}.runs.r: {r} is more than the {depth} blocks of {teacher}; r must lie in 1..{depth}"
-            fits = isinstance(listed, str) or (len(listed) == depth // r and all(0 <= one < depth for one in listed))
-            if not fits:
+            for key, listed in _layers(config, runs).items():
+                if isinstance(listed, str) or (len(listed) == depth // r and all(0 <= one < depth for one in listed)):
+                    continue
                 yield (
-                    f"distill.layers: {listed} is no student of {teacher} for r = {r} in {where}; name "
+                    f"{key}: {listed} is no student of {teacher} for r = {r} in {where}; name "
                     f"{depth // r} blocks from 0 to {depth - 1}, or give a rule"
                 )
-            if r not in config.distill.lr:
+            if trained and r not in config.distill.lr:
                 yield f"{where}.runs.r: distill.lr has no learning rate for r = {r}; it has {sorted(config.distill.lr)}"
+
+
+def listed_blocks_ascend(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
+    """Check that the blocks that are listed for a calibrated method ascend: each stands for those up to the next."""
+    for method in runs.method:
+        listed = config.layers(method)
+        if METHODS[method].calibration and not isinstance(listed, str) and sorted(set(listed)) != listed:
+            yield f"distill.layers: {listed} do not ascend, which {method} in {where} needs; sort them, each once"
 
 
 def ranks_fit(config: Config, where: str, artifact: Artifact, runs: Runs) -> Iterator[str]:
@@ -266,8 +276,18 @@ RUNS_CHECKS: list[Callable[[Config, str, Artifact, Runs], Iterator[str]]] = [
     class_tokens_are_there,
     methods_fit_their_teachers,
     depths_fit,
+    listed_blocks_ascend,
     ranks_fit,
 ]
+
+
+def _layers(config: Config, runs: Runs) -> dict[str, Layers | list[int]]:
+    """Return the blocks that an artifact's methods copy, by the key of the config that says so."""
+    given = config.distill.layers_of
+    return {
+        f"distill.layers_of.{method}" if method in given else "distill.layers": config.layers(method)
+        for method in runs.method
+    }
 
 
 def _unfit(config: Config, name: str, teacher: str) -> str | None:

@@ -13,17 +13,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 Axis = Literal["r", "k", "alpha", "seed", "loss_point"]
+Layers = Literal["paper", "authors_code", "first"]  # which blocks are copied: see models/weight_copy.py
 LossPoint = Literal["before_norm", "after_norm"]
 Start = Literal["copy", "first", "random"]
 Trains = Literal["all", "enhanced", "qv", "nothing"]
 Adapter = Literal["lora", "dora"]
+Calibrates = Literal["", "full", "rank"]
 Need = Literal["tokens", "teacher", "labels", "head", "class_token", "plain_attention", "loss_point"]
 
 
 @dataclass(frozen=True)
 class Method:
     """How a student starts: ``copy`` (every r-th block of the teacher), ``first`` (its first floor(L / r) blocks) or
-    ``random``; what trains: all parameters, only the adapters of that target set, or nothing (the teacher itself).
+    ``random``; whether it is calibrated then (training/calibrated.py), in ``full`` or with a ``rank``; and what trains:
+    all parameters, only the adapters of that target set, or nothing. Without both, it is the teacher itself.
 
     ``needs`` is what the loss takes beside the images:
     ``tokens``: the output of the teacher's last block, which the cache holds;
@@ -45,6 +48,8 @@ class Method:
     # Where the authors' published code compares tokens; the paper does not say (see `loss_point` in the config).
     authors_loss_point: LossPoint = "after_norm"
     adapter: Adapter = "lora"
+    calibration: Calibrates = ""
+    layers: Layers | None = None  # the blocks that it copies; None: those of distill.layers
     venue: str = "-"
     colour: str = "#000000"  # of its lines in figures
     # The paper reports one DeiT and one MiniViT and does not say which form it ran: the name of the entry whose row of
@@ -56,11 +61,17 @@ class Method:
     @property
     def axes(self) -> tuple[Axis, ...]:
         """The axes that change a student of this method; the others are dropped from a run before it is named."""
-        if self.trains == "nothing":
+        if self.is_teacher:
             return ()
-        rank: tuple[Axis, ...] = () if self.trains == "all" else ("k",)
+        rank: tuple[Axis, ...] = ("k",) if self.trains in ("enhanced", "qv") or self.calibration == "rank" else ()
+        seed: tuple[Axis, ...] = () if self.trains == "nothing" else ("seed",)  # nothing in it is drawn
         point: tuple[Axis, ...] = ("loss_point",) if self.compares_tokens else ()
-        return ("r", *rank, "alpha", "seed", *point)
+        return ("r", *rank, "alpha", *seed, *point)
+
+    @property
+    def is_teacher(self) -> bool:
+        """True for the teacher, which is probed as it is."""
+        return self.trains == "nothing" and not self.calibration
 
     @property
     def compares_tokens(self) -> bool:
@@ -87,6 +98,8 @@ DEIT, MINIVIT, DMAE = "training.deit:DeiT", "training.minivit:MiniViT", "trainin
 DEIT_NEEDS: frozenset[Need] = frozenset({"tokens", "class_token"})
 LOGITS: frozenset[Need] = frozenset({"labels", "head"})
 MINIVIT_NEEDS: frozenset[Need] = frozenset({"teacher", "plain_attention"})
+CALIBRATED = "training.calibrated:calibrate"
+CALIBRATED_AND_TRAINED = "training.calibrated:calibrate_and_distill"
 
 # Colours are Okabe and Ito's, told apart by the colour-blind, for the method and its ablations; more than eight cannot
 # all be told apart by everyone: a hue a family, for the methods of others.
@@ -158,6 +171,45 @@ METHODS: dict[str, Method] = {
         needs=frozenset({"teacher", "loss_point"}),
         authors_loss_point="before_norm",
         colour="#000000",
+    ),
+    # A block that stands for those that follow it must know the stream before them: the first block is always kept.
+    "calibrated": Method(
+        "Calibrated",
+        "copy",
+        "nothing",
+        needs=frozenset({"teacher"}),
+        calibration="full",
+        layers="authors_code",
+        colour="#44AA99",
+        fitted_by=CALIBRATED,
+    ),
+    "calibrated_k": Method(
+        "Calibrated, rank k",
+        "copy",
+        "nothing",
+        needs=frozenset({"teacher"}),
+        calibration="rank",
+        layers="authors_code",
+        colour="#888888",
+        fitted_by=CALIBRATED,
+    ),
+    "calibrated_kd": Method(
+        "Calibrated + KD",
+        "copy",
+        "all",
+        calibration="full",
+        layers="authors_code",
+        colour="#BB0000",
+        fitted_by=CALIBRATED_AND_TRAINED,
+    ),
+    "calibrated_lora": Method(
+        "Calibrated + LoRA",
+        "copy",
+        "enhanced",
+        calibration="full",
+        layers="authors_code",
+        colour="#7FC97F",
+        fitted_by=CALIBRATED_AND_TRAINED,
     ),
 }
 LIBRARY = frozenset(METHODS)  # their names: no user's own method takes one of them

@@ -16,11 +16,11 @@ from wecolora.config.campaign import Config
 from wecolora.config.datasets import Dataset
 from wecolora.config.kinds import KINDS, KindName
 from wecolora.config.layout import Layout
-from wecolora.config.methods import METHODS, LossPoint
+from wecolora.config.methods import METHODS, Layers, LossPoint
 from wecolora.config.own_methods import NamesMethods, carried
 from wecolora.config.runs import RunSpec
 from wecolora.config.teachers import Architecture, head_classes
-from wecolora.config.training import Optimisation, Pretraining, ProbeSettings
+from wecolora.config.training import DistillSettings, Optimisation, Pretraining, ProbeSettings
 from wecolora.config.values import PAPER_NAMES, PaperDataset, PaperTeacher, Part, Positive, Recipe, Strict, Triple
 
 Revisions = Mapping[str, int]  # of the stages, by name
@@ -69,12 +69,12 @@ class Student(Part):
     r: int
     k: int | None
     alpha: float
-    seed: int
+    seed: int | None  # None: nothing in it is drawn
 
     @classmethod
     def of(cls, run: RunSpec) -> Student:
         """Return that of a run, which must distil one."""
-        assert run.alpha is not None and run.seed is not None
+        assert run.alpha is not None
         return cls(r=run.r, k=run.k, alpha=run.alpha, seed=run.seed)
 
 
@@ -242,16 +242,19 @@ class DistillRecipe(NamesMethods):
     optimisation: Optimisation
     lr: float
     weight_decay: float
-    layers: Literal["paper", "authors_code"] | list[int]
+    layers: Layers | list[int]
     loss_point: LossPoint | None  # None: the method's loss compares no tokens
     online: bool
+    calibration_views: Positive | None = Field(default=None, exclude_if=lambda views: views is None)
     revision: int
 
     @classmethod
     def of(cls, config: Config, revisions: Revisions, run: RunSpec) -> DistillRecipe:
         """Return that of a run, with its learning rate and its loss point resolved."""
         method, settings = METHODS[run.method], config.distill
-        scale = settings.batch * settings.accumulate / 256 if settings.lr_scaling == "linear_256" else 1.0
+        optimisation = Optimisation(**settings.model_dump(include=set(Optimisation.model_fields)))
+        if method.trains == "nothing":  # what no run of it takes makes none again
+            optimisation = Optimisation(epochs=1, warmup_epochs=0, batch=settings.batch, accumulate=1)
         point = run.loss_point or config.loss_point(run.method)
         return cls(
             method=run.method,
@@ -260,13 +263,14 @@ class DistillRecipe(NamesMethods):
             images=CorpusViews.of(config),
             cache_revision=revisions["cache_teacher"],
             student=Student.of(run),
-            optimisation=Optimisation(**settings.model_dump(include=set(Optimisation.model_fields))),
-            lr=settings.lr_of[run.method] if run.method in settings.lr_of else settings.lr[run.r] * scale,
-            weight_decay=settings.weight_decay,
-            layers=settings.layers,
+            optimisation=optimisation,
+            lr=_learning_rate(settings, run),
+            weight_decay=0.0 if method.trains == "nothing" else settings.weight_decay,
+            layers=config.layers(run.method),
             loss_point=point if method.compares_tokens else None,
             # By choice, or because a cache holds the last block alone.
             online=settings.teacher == "online" or method.online,
+            calibration_views=min(settings.calibration_views, config.corpus.views) if method.calibration else None,
             own_methods=carried(config.methods, [run.method], code=True, printed=False),
             revision=revisions["distill"],
         )
@@ -283,6 +287,14 @@ class DistillRecipe(NamesMethods):
             high=0,
             revision=self.cache_revision,
         ).of_all_shards()
+
+
+def _learning_rate(settings: DistillSettings, run: RunSpec) -> float:
+    """Return the learning rate of a run; 0 where nothing trains."""
+    if METHODS[run.method].trains == "nothing":
+        return 0.0
+    scale = settings.batch * settings.accumulate / 256 if settings.lr_scaling == "linear_256" else 1.0
+    return settings.lr_of[run.method] if run.method in settings.lr_of else settings.lr[run.r] * scale
 
 
 class FeatureRecipe(Recipe):

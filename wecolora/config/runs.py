@@ -42,18 +42,27 @@ class RunSpec:
         alpha = format(Decimal(repr(self.alpha)).normalize(), "f")
         rank = "" if self.k is None else f"_k{self.k}"
         point = "" if self.loss_point is None else f"_{self.loss_point}"
-        return f"{self.method}_r{self.r}{rank}_a{alpha}_s{self.seed}{point}"
+        seed = "" if self.seed is None else f"_s{self.seed}"
+        return f"{self.method}_r{self.r}{rank}_a{alpha}{seed}{point}"
 
     @classmethod
     def parse(cls, teacher: str, slug: str) -> RunSpec:
         """Return the run of that name. Raise BadInput for a name that slug() does not write."""
         if slug in METHODS and not METHODS[slug].axes:
             return cls(teacher, slug)
-        match = re.fullmatch(r"(\w+?)_r(\d+)(?:_k(\d+))?_a(\d+(?:\.\d+)?)_s(\d+)(?:_(before_norm|after_norm))?", slug)
+        match = re.fullmatch(
+            r"(\w+?)_r(\d+)(?:_k(\d+))?_a(\d+(?:\.\d+)?)(?:_s(\d+))?(?:_(before_norm|after_norm))?", slug
+        )
         if match:
             method, r, k, alpha, seed, point = match.groups()
             run = cls(
-                teacher, method, int(r), int(k) if k else None, float(alpha), int(seed), cast("LossPoint | None", point)
+                teacher,
+                method,
+                int(r),
+                int(k) if k else None,
+                float(alpha),
+                int(seed) if seed else None,
+                cast("LossPoint | None", point),
             )
             if run.slug() == slug:
                 return run

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from wecolora.config.methods import LossPoint
+from wecolora.config.methods import Layers, LossPoint
 from wecolora.config.values import Name, Part, Positive, Strict
 
 
@@ -57,9 +57,19 @@ class DistillSettings(Optimisation):
         "paper does not say which its 1e-3 and 1e-4 are.",
     )
     weight_decay: float = Field(default=0.05, ge=0, description="Of matrices; vectors have none.")
-    layers: Literal["paper", "authors_code"] | list[int] = Field(
+    layers: Layers | list[int] = Field(
         default="paper",
-        description="Blocks that are copied: paper (1-based r * l), authors_code (0-based 0::r), or 0-based numbers.",
+        description="Blocks that are copied: paper (1-based r * l), authors_code (0-based 0::r), first (the first "
+        "floor(L / r)), or 0-based numbers.",
+    )
+    layers_of: dict[str, Layers | list[int]] = Field(
+        default={},
+        description="In the place of layers, for single methods, by name. Without it, calibrated methods have "
+        "authors_code: a block that stands for those that follow it must know the stream before them.",
+        exclude_if=lambda layers: not layers,
+    )
+    calibration_views: Positive = Field(
+        default=2, description="Views of each image that calibrated methods take, at most corpus.views."
     )
     loss_point: LossPoint | Literal["authors_code"] = Field(
         default="after_norm",

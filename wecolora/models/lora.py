@@ -6,7 +6,7 @@ DoRA (Liu et al. 2024) on the same layers is a method to compare with.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -134,6 +134,16 @@ def add_lora(
             adapter = ADAPTERS[kind](getattr(owner, attribute), rank, positions, 3 if fused else 1)
             setattr(owner, attribute, adapter)
     return model
+
+
+def adapter_size(block: nn.Module, rank: int, targets: TargetSet) -> int:
+    """Return how many numbers the adapters of a plain block have: rank x (d_in + d_part) for each part."""
+    total = 0
+    for path, parts in TARGETS[targets].items():
+        layer: Any = block.get_submodule(path)
+        outputs = layer.out_features // (3 if path.endswith("qkv") else 1)
+        total += len(parts) * rank * (layer.in_features + outputs)
+    return total
 
 
 def merge(model: VisionTransformer) -> VisionTransformer:

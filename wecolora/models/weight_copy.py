@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from wecolora.core.errors import BadInput
 from wecolora.models.vit import build
 
-LayerRule = Literal["paper", "authors_code"]
+LayerRule = Literal["paper", "authors_code", "first"]
 
 
 def layers(depth: int, r: int, rule: LayerRule | Sequence[int] = "paper") -> list[int]:
@@ -19,7 +19,8 @@ def layers(depth: int, r: int, rule: LayerRule | Sequence[int] = "paper") -> lis
 
     With ``paper``, these are the 1-based blocks r * l, so the last block is among them if r divides depth (steps 2-4 of
     Algorithm 1). With ``authors_code``, these are the 0-based blocks 0, r, 2r, ...; the last block is never among them
-    for r > 1. A sequence of 0-based numbers is taken as it is. Raise BadInput if r or a number does not fit the depth.
+    for r > 1. With ``first``, these are the first floor(depth / r) blocks. A sequence of 0-based numbers is taken as it
+    is. Raise BadInput if r or a number does not fit the depth.
     """
     if not isinstance(rule, str):
         chosen = list(rule)
@@ -31,6 +32,8 @@ def layers(depth: int, r: int, rule: LayerRule | Sequence[int] = "paper") -> lis
     count = depth // r
     if rule == "paper":
         return [r * position - 1 for position in range(1, count + 1)]
+    if rule == "first":
+        return list(range(count))
     return [r * position for position in range(count)]
 
 

@@ -72,7 +72,7 @@ def _as_printed(value: float) -> float:
 
 
 def _is_teacher(method: str) -> bool:
-    return METHODS[method].trains == "nothing"
+    return METHODS[method].is_teacher
 
 
 def _published(cell: Mapping[Any, Any], recipe: ArtifactRecipe) -> float | None:

@@ -20,7 +20,7 @@ from wecolora.models.vit import normalise
 from wecolora.training.batches import Batches, prefetched
 from wecolora.training.diagnostics import effective_rank, epoch_warnings
 from wecolora.training.fit import History, JobContext
-from wecolora.training.objectives import Step
+from wecolora.training.objectives import Step, trainable
 from wecolora.training.optim import adamw, epoch_generator, set_lr, warmup_cosine
 from wecolora.training.students import start
 
@@ -44,8 +44,20 @@ class Distillation:
     """
 
     def __init__(
-        self, teacher: VisionTransformer, batches: Batches, recipe: DistillRecipe, context: JobContext
+        self,
+        teacher: VisionTransformer,
+        batches: Batches,
+        recipe: DistillRecipe,
+        context: JobContext,
+        begun: VisionTransformer | None = None,
+        kept: dict[str, Any] | None = None,
     ) -> None:
+        """Prepare the first update.
+
+        ``begun`` is the student to start from, in the place of the one that its method starts from. ``kept`` is what
+        every checkpoint holds beside the training's own state.
+        """
+        self.kept = kept or {}
         self.batches, self.recipe, self.context, self.group = batches, recipe, context, context.group
         self.schedule = recipe.optimisation
         self.history: History = []
@@ -56,6 +68,8 @@ class Distillation:
                 "divisor."
             )
         objective = start(teacher.to(context.device), recipe, batches.labels)
+        if begun is not None:
+            objective.student = trainable(begun, recipe)
         self.objective = objective.to(context.device).train()
         self.objective.group = self.group
         self.trainable = {name: p for name, p in self.objective.named_parameters() if p.requires_grad}
@@ -79,7 +93,7 @@ class Distillation:
         saved = self.group.broadcast(
             checkpoint.load() if self.group.rank == 0 else None
         )  # whatever becomes of the file
-        if saved is None:
+        if saved is None or "trainable" not in saved:
             return
         with torch.no_grad():
             for name, parameter in self.trainable.items():
@@ -94,7 +108,7 @@ class Distillation:
         """Replace the checkpoint."""
         if self.group.rank == 0:
             state = {"trainable": dict(self.trainable.items()), "optimiser": self.optimiser.state_dict()}
-            self.context.checkpoint.save({**state, "history": self.history, "tally": vars(self.tally)})
+            self.context.checkpoint.save({**self.kept, **state, "history": self.history, "tally": vars(self.tally)})
 
     def run_epoch(self, epoch: int) -> None:
         """Make the updates that are left of an epoch, and add its record to the history."""

@@ -75,10 +75,16 @@ def start_student(teacher: VisionTransformer, recipe: DistillRecipe) -> VisionTr
     else:
         rule = list(range(depth)) if method.start == "first" else recipe.layers
         student = copy_weights(teacher, architecture, recipe.student.r, rule)
+    return trainable(student, recipe)
+
+
+def trainable(student: VisionTransformer, recipe: DistillRecipe) -> VisionTransformer:
+    """Return a plain student as its method trains it: with adapters, whole, or not at all."""
+    method = METHODS[recipe.method]
     if method.trains in ("enhanced", "qv"):
         assert recipe.student.k is not None
         return add_lora(student, recipe.student.k, method.trains, method.adapter)
-    return student.requires_grad_(True)
+    return student.requires_grad_(method.trains == "all")
 
 
 def token_loss(student: Tensor, teacher: Tensor, form: str = "") -> Tensor:

@@ -89,6 +89,17 @@ def test_a_method_whose_teacher_runs_takes_it_either_way(small_config, campaign)
     assert made.online.macs == steps * 4 * (5 * 12 * 32**2 + 2 * 5**2 * 32) + steps * 4 * (8 * 8 * 3) * 32
 
 
+def test_a_calibrated_student_takes_a_pass_of_each_model_and_sums_of_products(small_config, campaign):
+    """Two views; a Gram matrix of the hidden activations, their products with the errors, and the layers once more."""
+    small_config["artifacts"]["table1"]["runs"]["method"] = ["calibrated"]
+    small_config["targets"] = ["table1"]
+    found = stages(Campaign(small_config))["distill"].whole
+    block, patches = 5 * 12 * 32**2 + 2 * 5**2 * 32, 4 * (8 * 8 * 3) * 32
+    images, sums = 2 * (1 + 6), 5 * (128**2 + 128 * 32 + 2 * 128 * 32)
+    assert found.students == found.teachers == 2 * images
+    assert found.macs == sum(images * ((4 + blocks) * block + 2 * patches + blocks * sums) for blocks in (2, 1))
+
+
 def test_what_is_there_is_done(campaign):
     for path in (campaign.subset, "results/small/runs/one/weco_kd_r2_a1_s0/student.safetensors"):
         Path(path).parent.mkdir(parents=True)

@@ -22,7 +22,7 @@ from wecolora.training import distill as module
 from wecolora.training.fit import JobContext, fit
 
 IMAGES = 36
-DISTILLED = [method for method in METHODS if method != "teacher"]
+DISTILLED = [name for name, method in METHODS.items() if name != "teacher" and not method.calibration]
 
 
 def run_of(method, batches, recipe, teacher, group=None, **context):
@@ -126,6 +126,27 @@ def test_every_method_has_the_gradients_of_one_process(headed_teacher, online_ba
                     assert (gradient is None) == (one is None)
                     if one is not None:
                         assert (gradient - one).abs().max() <= 1e-5 * scale, method
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("method", ["calibrated", "calibrated_k", "calibrated_kd"])
+def test_a_calibrated_student_is_that_of_one_process(
+    headed_teacher, online_batches, distill_recipe, together, size, method
+):
+    """Each process sums over images of its own: the sums are those of one, up to the order of adding."""
+    recipe = distill_recipe(method=method, layers="authors_code", calibration_views=2, lr=1e-30)
+
+    def work(group, folder):
+        student, history = run_of(method, online_batches, recipe, headed_teacher, group)
+        return student.state_dict(), history[0]["calibration"]
+
+    state, blocks = work(ProcessGroup(), None)
+    for found, told in together(size, work):
+        for name, tensor in state.items():
+            assert (found[name] - tensor).abs().max() <= 1e-4 * max(1, tensor.abs().max()), name
+        for block, expected in zip(told, blocks, strict=True):
+            assert block["strength"] == expected["strength"]
+            assert block["held_out_error"] == pytest.approx(expected["held_out_error"], rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [2, 3])

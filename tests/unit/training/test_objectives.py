@@ -54,6 +54,8 @@ def test_the_divergence_is_of_the_channels_softmax_and_halved_with_the_distance(
         ("wecolora", "qkvo12"),
         ("wecolora_kl", "qkvo12"),
         ("wecolora_blocks", "qkvo12"),
+        ("calibrated_kd", None),
+        ("calibrated_lora", "qkvo12"),
     ],
 )
 def test_a_method_starts_and_trains_what_its_entry_says(tiny_teacher, distill_recipe, method, parts):

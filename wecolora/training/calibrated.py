@@ -1,0 +1,377 @@
+"""A student without a gradient step: copied blocks, whose feed-forward layers take over the dropped ones by regression.
+
+Student block i copies teacher block c_i and stands for the teacher's blocks c_i .. c_(i+1) - 1. Its second feed-forward
+layer, f2, is corrected by a ridge regression from that layer's input to what the block's output lacks of the teacher's
+stream before block c_(i+1). The blocks are corrected in order, each on the stream that those before it leave. ReplaceMe
+(Shopkhoev et al. 2025, arXiv 2505.02819) does the like for language models: one linear map in the place of neighbouring
+blocks.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from wecolora.config.methods import METHODS
+from wecolora.config.recipes import DistillRecipe
+from wecolora.core.errors import BadInput, Stopped
+from wecolora.models.lora import adapter_size
+from wecolora.models.vit import embedded, normalise
+from wecolora.models.weight_copy import copy_weights, layers
+from wecolora.training.batches import Batches, prefetched
+from wecolora.training.diagnostics import epoch_warnings
+from wecolora.training.distill import Distillation, Tally
+from wecolora.training.fit import History, JobContext
+from wecolora.training.objectives import TokenObjective
+
+# Ridge strengths, as shares of the mean variance of the layer's inputs; the held-out images choose.
+STRENGTHS = tuple(10.0**power for power in range(-6, 4))
+COLUMN_BLOCKS = 8
+HELD_OUT = 5  # every fifth image is held out
+
+
+def calibrate(
+    teacher: VisionTransformer, batches: Batches, recipe: DistillRecipe, context: JobContext
+) -> tuple[VisionTransformer, History]:
+    """Return the calibrated student and one record of it; training.fit.fit calls it."""
+    calibration = Calibration(teacher, batches, recipe, context)
+    student = calibration.run()
+    return student, [calibration.record()]
+
+
+def calibrate_and_distill(
+    teacher: VisionTransformer, batches: Batches, recipe: DistillRecipe, context: JobContext
+) -> tuple[VisionTransformer, History]:
+    """Return the calibrated student after its training by gradient descent, and one record for each epoch.
+
+    training.fit.fit calls it.
+    """
+    calibration = Calibration(teacher, batches, recipe, context)
+    student = calibration.run()
+    student, history = Distillation(teacher, batches, recipe, context, student, calibration.state()).run()
+    history[0]["calibration"] = calibration.blocks
+    return student, history
+
+
+class Calibration:
+    """A student whose blocks are corrected one after the other, and what is done so far.
+
+    The streams of student and teacher lie in a temporary file, and sums of products in float64 in memory, which
+    therefore holds as much for a million images as for ten. Raise BadInput if there are fewer than two images, or
+    values that are no numbers; Stopped where it was told to stop.
+    """
+
+    def __init__(
+        self, teacher: VisionTransformer, batches: Batches, recipe: DistillRecipe, context: JobContext
+    ) -> None:
+        self.batches, self.recipe, self.context, self.group = batches, recipe, context, context.group
+        if batches.images < 2:
+            raise BadInput(
+                f"alpha = {recipe.student.alpha}: {recipe.method} needs two images, one of them held out; raise alpha."
+            )
+        self.method = METHODS[recipe.method]
+        self.teacher = teacher.to(context.device)
+        depth, r = len(teacher.blocks), recipe.student.r
+        self.copied = layers(depth, r, recipe.layers)
+        if sorted(set(self.copied)) != self.copied:
+            raise BadInput(f"distill.layers: {recipe.method} needs ascending blocks, and has {self.copied}.")
+        self.ends = [*self.copied[1:], depth]  # block i stands for the teacher's up to, and without, ends[i]
+        architecture = recipe.input.architecture.model_dump()
+        student = copy_weights(teacher, architecture, r, self.copied).requires_grad_(False).eval()
+        self.student = student.to(context.device, next(teacher.parameters()).dtype)
+        for block in self.student.blocks:
+            fold_layer_scale(block)
+        self.blocks: list[dict[str, Any]] = []  # the record of each that is corrected
+
+    @torch.no_grad()
+    def run(self) -> VisionTransformer:
+        """Correct the blocks that an earlier attempt has not corrected yet, and return the student."""
+        checkpoint = self.context.checkpoint
+        saved = self.group.broadcast(checkpoint.load() if self.group.rank == 0 else None)
+        if saved is not None and "calibration" in saved:
+            self.student.load_state_dict(saved["calibration"]["student"])
+            self.blocks = saved["calibration"]["blocks"]
+            self.context.log(f"resumed after block {len(self.blocks)} of {len(self.copied)}")
+        if len(self.blocks) == len(self.copied):
+            return self.student
+        folder = None if checkpoint.path is None else checkpoint.path.parent
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:  # the streams of an earlier attempt are walked again
+            streams = Streams(file, next(self.student.parameters()).dtype)
+            for number in range(len(self.copied)):
+                sums = self._walk(number, streams)
+                if number < len(self.blocks):
+                    continue
+                self._correct(number, sums)
+                if self.group.rank == 0:
+                    checkpoint.save(self.state())
+        return self.student
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds of it."""
+        return {"calibration": {"student": copy.deepcopy(self.student.state_dict()), "blocks": list(self.blocks)}}
+
+    def record(self) -> dict[str, Any]:
+        """Return the record of the whole student, in an epoch's words: its loss over every fifth image.
+
+        The loss is equation 5 before the final norm, in the first view; as in training, these images were learnt from.
+        ``calibration`` has the record of each block.
+        """
+        objective, tally = TokenObjective(self.teacher, self.recipe), Tally()
+        objective.student, objective.group = self.student, self.group
+        fifth = [row for row in range(self.batches.images) if is_held_out(row, self.batches.images)]
+        with torch.no_grad():
+            for _, images in self._read(0, fifth, together=True):
+                tokens = self.teacher.blocks(embedded(self.teacher, images))
+                tally.add(objective(images, tokens), self.group)
+        found = tally.record()
+        signs = epoch_warnings([found["loss"]], found["student_rank"], found["teacher_rank"])
+        self.context.log(f"calibrated: loss {found['loss']:.5f} over every fifth image")
+        for sign in signs:
+            self.context.log(f"WARNING: {sign}")
+        return {**found, "lr": 0.0, "signs": signs, "calibration": self.blocks}
+
+    def _walk(self, number: int, streams: Streams) -> list[Sums]:
+        """Take all images through block ``number``, and return the sums of the images in use and of the held-out."""
+        block: Any = self.student.blocks[number]
+        start = self.copied[number] if number else 0
+        fc2, solve = block.mlp.fc2, number >= len(self.blocks)
+        sums = [Sums.empty(fc2.in_features, fc2.out_features, self.context.device) for _ in range(2)]
+        views = min(self.recipe.calibration_views or 1, self.recipe.images.views)
+        told = self.context.progress(
+            views * self.batches.images, f"images through block {number + 1} of {len(self.copied)}"
+        )
+        own, done = range(self.group.rank, self.batches.images, self.group.size), 0
+        for view in range(views):
+            for place, (rows, images) in enumerate(self._read(view, own)):
+                if number:
+                    attended, target = streams.read(view, place, self.context.device)
+                    stream = feed_forward(self.student.blocks[number - 1], attended)[0]
+                else:
+                    stream = target = embedded(self.teacher, images)
+                for dropped in range(start, self.ends[number]):
+                    whole = self.teacher.blocks[dropped]
+                    target = feed_forward(whole, attend(whole, target))[0]
+                attended = attend(block, stream)
+                streams.write(view, place, attended, target)
+                if solve:
+                    self._add(sums, block, attended, target, rows)
+                told(done := done + len(rows) * self.group.size)
+                if self.group.size == 1 and self.context.stopping():
+                    raise Stopped(f"block {number + 1} of {len(self.copied)}")
+        return [part.over(self.group) for part in sums]
+
+    def _add(self, sums: list[Sums], block: nn.Module, attended: Tensor, target: Tensor, rows: list[int]) -> None:
+        output, hidden = feed_forward(block, attended)
+        held = torch.tensor([is_held_out(row, self.batches.images) for row in rows], device=hidden.device)
+        for part, mask in zip(sums, (~held, held), strict=True):
+            part.add(hidden[mask].flatten(0, 1), (target - output)[mask].flatten(0, 1))
+
+    def _correct(self, number: int, sums: list[Sums]) -> None:
+        """Add the regression's solution to f2 of a block, and record it."""
+        name = f"block {number} (the teacher's {self.copied[number]})"
+        whole = sums[0] + sums[1]
+        if not (math.isfinite(whole.squares) and bool(whole.gram.isfinite().all())):
+            raise BadInput(f"run {self.recipe.method}: {name} holds values that are no numbers; check the teacher.")
+        block: Any = self.student.blocks[number]
+        fc2 = block.mlp.fc2
+        strength, error = best_strength(*sums)
+        uncorrected = sums[1].error(*no_correction(sums[1]))
+        weight, bias = no_correction(whole) if strength == math.inf else ridge(whole, strength)
+        if self.method.calibration == "rank":
+            assert self.recipe.student.k is not None
+            k = equal_rank(self.student, self.recipe.student.k)
+            weight, bias = leading(whole, weight, k)
+        fc2.weight += weight.T.to(fc2.weight)
+        fc2.bias += bias.to(fc2.bias)
+        record = {
+            "copied": self.copied[number],
+            "stands_for": list(range(self.copied[number], self.ends[number])),
+            "strength": None if strength == math.inf else strength,
+            # Mean squared error a value, over held-out images, of the solution without them.
+            "held_out_error": error,
+            "uncorrected_error": uncorrected,
+            "training_error": whole.error(weight, bias),
+        }
+        self.blocks.append(record)
+        self.context.log(
+            f"block {number + 1}/{len(self.copied)}, the teacher's {self.copied[number]} for those before "
+            f"{self.ends[number]}: strength {strength:.0e}, held-out error {error:.4g} (uncorrected {uncorrected:.4g})"
+        )
+
+    def _read(self, view: int, rows: Any, together: bool = False) -> Iterator[tuple[list[int], Tensor]]:
+        """Yield the rows and the normalised images of each batch; ``together``: all processes read the same."""
+        size = self.recipe.optimisation.batch if together else max(1, self.recipe.optimisation.batch // self.group.size)
+        wanted = [list(rows[at : at + size]) for at in range(0, len(rows), size)]
+        read = prefetched(self.batches, wanted, view)
+        dtype = next(self.teacher.parameters()).dtype
+        for numbers, (pixels, _) in zip(wanted, read, strict=True):
+            images = normalise(pixels.to(self.context.device), self.recipe.input.mean, self.recipe.input.std)
+            yield numbers, images.to(dtype)
+
+
+def is_held_out(row: int, images: int) -> bool:
+    """Return whether the image of that row chooses the strength; of fewer than five images, it is the last."""
+    return row % HELD_OUT == HELD_OUT - 1 if images >= HELD_OUT else row == images - 1
+
+
+# A block in two halves
+
+
+def attend(block: Any, stream: Tensor) -> Tensor:
+    """Return the stream after a block's attention, (images, tokens, width)."""
+    attended: Tensor = stream + block.ls1(block.attn(block.norm1(stream)))
+    return attended
+
+
+def feed_forward(block: Any, attended: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a block's output, (images, tokens, width), and f2's input, (images, tokens, hidden)."""
+    mlp = block.mlp
+    hidden: Tensor = mlp.norm(mlp.act(mlp.fc1(block.norm2(attended))))
+    return attended + block.ls2(mlp.fc2(hidden)), hidden
+
+
+def fold_layer_scale(block: Any) -> None:
+    """Put the factors of LayerScale after f2 into f2, in place: where they are near zero, a correction before them
+    would have to be huge."""
+    if hasattr(block.ls2, "gamma"):
+        with torch.no_grad():
+            block.mlp.fc2.weight *= block.ls2.gamma[:, None]
+            block.mlp.fc2.bias *= block.ls2.gamma
+            block.ls2.gamma.fill_(1)
+
+
+class Streams:
+    """What leaves each block's attention in the student, and the teacher's stream, of every batch, in a file."""
+
+    def __init__(self, file: Any, dtype: torch.dtype) -> None:
+        self.file, self.dtype = file, torch.empty(0, dtype=dtype).numpy().dtype
+        self.at: dict[tuple[int, int], tuple[int, tuple[int, ...]]] = {}
+
+    def write(self, view: int, place: int, attended: Tensor, target: Tensor) -> None:
+        """Replace those of a batch."""
+        both = torch.stack([attended, target]).cpu().numpy()
+        if (view, place) not in self.at:
+            self.at[view, place] = self.file.seek(0, 2), both.shape
+        self.file.seek(self.at[view, place][0])
+        self.file.write(both.tobytes())
+
+    def read(self, view: int, place: int, device: str) -> tuple[Tensor, Tensor]:
+        """Return those of a batch."""
+        start, shape = self.at[view, place]
+        self.file.seek(start)
+        content = bytearray(self.file.read(math.prod(shape) * self.dtype.itemsize))
+        attended, target = torch.from_numpy(np.frombuffer(content, self.dtype).reshape(shape)).to(device)
+        return attended, target
+
+
+# The regression
+
+
+@dataclass
+class Sums:
+    """Sums of products over tokens, in float64: of f2's inputs H with a column of ones, H'H and H'E, and of E."""
+
+    gram: Tensor
+    cross: Tensor
+    squares: float = 0.0
+
+    @classmethod
+    def empty(cls, inputs: int, outputs: int, device: str) -> Sums:
+        """Return those of no tokens."""
+        gram = torch.zeros(inputs + 1, inputs + 1, dtype=torch.float64, device=device)
+        return cls(gram, torch.zeros(inputs + 1, outputs, dtype=torch.float64, device=device))
+
+    @property
+    def rows(self) -> float:
+        """How many tokens."""
+        return float(self.gram[-1, -1])
+
+    def add(self, inputs: Tensor, wanted: Tensor) -> None:
+        """Add tokens: (n, inputs) and (n, outputs)."""
+        inputs, wanted = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], 1).double(), wanted.double()
+        # The half above the diagonal, in blocks of columns, for `over` to mirror: a whole product takes twice as long.
+        for columns in torch.arange(inputs.shape[1]).tensor_split(min(COLUMN_BLOCKS, inputs.shape[1])):
+            first, end = int(columns[0]), int(columns[-1]) + 1
+            self.gram[first:end, first:] += inputs[:, first:end].T @ inputs[:, first:]
+        self.cross.addmm_(inputs.T, wanted)
+        self.squares += float(wanted.square().sum())
+
+    def over(self, group: Any) -> Sums:
+        """Return the sums over all processes, with both halves of the symmetric one."""
+        squares = torch.tensor(self.squares, dtype=torch.float64, device=self.gram.device)
+        gram, cross, squares = (group.all_mean(one) * group.size for one in (self.gram, self.cross, squares))
+        return Sums(gram.triu() + gram.triu(1).T, cross, float(squares))
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(self.gram + other.gram, self.cross + other.cross, self.squares + other.squares)
+
+    def centred(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return H'H and H'E about the means, and the means of H and of E."""
+        mean, wanted = self.gram[-1, :-1] / self.rows, self.cross[-1] / self.rows
+        gram = self.gram[:-1, :-1] - self.rows * torch.outer(mean, mean)
+        return gram, self.cross[:-1] - self.rows * torch.outer(mean, wanted), mean, wanted
+
+    def error(self, weight: Tensor, bias: Tensor) -> float:
+        """Return the mean squared error of H weight + bias, a value."""
+        both = torch.cat([weight, bias[None]])
+        total = self.squares - 2 * float((both * self.cross).sum()) + float((both * (self.gram @ both)).sum())
+        return max(total, 0.0) / (self.rows * self.cross.shape[1])
+
+
+def no_correction(sums: Sums) -> tuple[Tensor, Tensor]:
+    """Return a weight and a bias of zeros."""
+    return torch.zeros_like(sums.cross[:-1]), torch.zeros_like(sums.cross[-1])
+
+
+def ridge(sums: Sums, strength: float) -> tuple[Tensor, Tensor]:
+    """Return the ridge solution, (inputs, outputs) and (outputs,); the bias is not penalised.
+
+    The penalty is ``strength`` times the mean variance of the inputs, times the number of tokens. Inputs that are all
+    constant get no weight.
+    """
+    gram, cross, mean, wanted = sums.centred()
+    penalty = strength * float(gram.diagonal().clamp_min(0).mean())
+    if penalty <= strength * 1e-12 * float(sums.gram.diagonal()[:-1].mean()):
+        return torch.zeros_like(cross), wanted
+    gram.diagonal().add_(penalty)
+    weight = torch.cholesky_solve(cross, torch.linalg.cholesky(gram))
+    return weight, wanted - mean @ weight
+
+
+def best_strength(used: Sums, held_out: Sums) -> tuple[float, float]:
+    """Return the strength of the smallest error over the held-out images, and that error; infinite: no correction."""
+    errors = {math.inf: held_out.error(*no_correction(held_out))}
+    for strength in STRENGTHS:
+        try:
+            errors[strength] = held_out.error(*ridge(used, strength))
+        except torch.linalg.LinAlgError:  # too weak for the rounding of the sums
+            continue
+    best = min(errors, key=errors.__getitem__)
+    return best, errors[best]
+
+
+def leading(sums: Sums, weight: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the weight of rank k that keeps the k leading directions of the fitted values, and its bias."""
+    gram, _, mean, wanted = sums.centred()
+    _, directions = torch.linalg.eigh(weight.T @ gram @ weight)
+    kept = directions[:, -k:]
+    weight = weight @ kept @ kept.T
+    return weight, wanted - mean @ weight
+
+
+def equal_rank(student: VisionTransformer, k: int) -> int:
+    """Return the rank with which f2 alone has as many numbers as WeCoLoRA's adapters of rank k, at most full rank."""
+    block: Any = student.blocks[0]
+    fc2 = block.mlp.fc2
+    return min(adapter_size(block, k, "enhanced") // (fc2.in_features + fc2.out_features), fc2.out_features)
