@@ -121,6 +121,11 @@ class DoRALinear(LoRALinear):
 ADAPTERS: dict[AdapterKind, type[LoRALinear]] = {"lora": LoRALinear, "dora": DoRALinear}
 
 
+def _equal_parts(path: str) -> int:
+    """Return how many layers of equal size timm has fused into the one of that path."""
+    return 3 if path.endswith("qkv") else 1
+
+
 def add_lora(
     model: VisionTransformer, rank: int, targets: TargetSet = "enhanced", kind: AdapterKind = "lora"
 ) -> VisionTransformer:
@@ -129,9 +134,9 @@ def add_lora(
     for block in model.blocks:
         for path, parts in TARGETS[targets].items():
             owner, attribute = block.get_submodule(path.rsplit(".", 1)[0]), path.rsplit(".", 1)[1]
-            fused = attribute == "qkv"
-            positions = {name: "qkv".index(name) if fused else 0 for name in parts}
-            adapter = ADAPTERS[kind](getattr(owner, attribute), rank, positions, 3 if fused else 1)
+            count = _equal_parts(path)
+            positions = {name: "qkv".index(name) if count > 1 else 0 for name in parts}
+            adapter = ADAPTERS[kind](getattr(owner, attribute), rank, positions, count)
             setattr(owner, attribute, adapter)
     return model
 
@@ -141,8 +146,7 @@ def adapter_size(block: nn.Module, rank: int, targets: TargetSet) -> int:
     total = 0
     for path, parts in TARGETS[targets].items():
         layer: Any = block.get_submodule(path)
-        outputs = layer.out_features // (3 if path.endswith("qkv") else 1)
-        total += len(parts) * rank * (layer.in_features + outputs)
+        total += len(parts) * rank * (layer.in_features + layer.out_features // _equal_parts(path))
     return total
 
 

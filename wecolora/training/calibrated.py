@@ -159,9 +159,7 @@ class Calibration:
                     stream = feed_forward(self.student.blocks[number - 1], attended)[0]
                 else:
                     stream = target = embedded(self.teacher, images)
-                for dropped in range(start, self.ends[number]):
-                    whole = self.teacher.blocks[dropped]
-                    target = feed_forward(whole, attend(whole, target))[0]
+                target = self.teacher.blocks[start : self.ends[number]](target)
                 attended = attend(block, stream)
                 streams.write(view, place, attended, target)
                 if solve:
@@ -186,7 +184,7 @@ class Calibration:
         block: Any = self.student.blocks[number]
         fc2 = block.mlp.fc2
         strength, error = best_strength(*sums)
-        uncorrected = sums[1].error(*no_correction(sums[1]))
+        uncorrected = sums[1].uncorrected
         weight, bias = no_correction(whole) if strength == math.inf else ridge(whole, strength)
         if self.method.calibration == "rank":
             assert self.recipe.student.k is not None
@@ -297,6 +295,11 @@ class Sums:
         """How many tokens."""
         return float(self.gram[-1, -1])
 
+    @property
+    def uncorrected(self) -> float:
+        """The mean square of E, a value: the error of no correction."""
+        return self.squares / (self.rows * self.cross.shape[1])
+
     def add(self, inputs: Tensor, wanted: Tensor) -> None:
         """Add tokens: (n, inputs) and (n, outputs)."""
         inputs, wanted = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], 1).double(), wanted.double()
@@ -351,7 +354,7 @@ def ridge(sums: Sums, strength: float) -> tuple[Tensor, Tensor]:
 
 def best_strength(used: Sums, held_out: Sums) -> tuple[float, float]:
     """Return the strength of the smallest error over the held-out images, and that error; infinite: no correction."""
-    errors = {math.inf: held_out.error(*no_correction(held_out))}
+    errors = {math.inf: held_out.uncorrected}
     for strength in STRENGTHS:
         try:
             errors[strength] = held_out.error(*ridge(used, strength))
