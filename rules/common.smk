@@ -55,6 +55,8 @@ wildcard_constraints:
     dataset="[a-z0-9_]+",
     artifact="[a-z0-9_]+",
     shard=r"\d+",
+    layers="[a-z_]+",
+    alpha=r"[\d.]+",
 
 
 # On a cluster these run where Snakemake runs. Each takes seconds, which is too little for a job.
@@ -62,6 +64,7 @@ localrules:
     subset,
     table,
     figure,
+    seconds,
     claims,
     collect,
     resolved_config,

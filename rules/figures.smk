@@ -21,6 +21,27 @@ rule figure:
         "../workflow_scripts/figure.py"
 
 
+rule seconds:
+    message:
+        "Drawing the scores of {wildcards.artifact} over seconds."
+    input:
+        scores=of("artifact", campaign.scores_of),
+        circumstances=of("artifact", campaign.circumstances_of),
+    output:
+        csv=paths.artifact("seconds")["csv"],
+        png=shown(paths.artifact("seconds")["png"], "Figures"),
+        pdf=paths.artifact("seconds")["pdf"],
+    log:
+        paths.log("seconds"),
+    wildcard_constraints:
+        artifact=campaign.names_of("seconds"),
+    params:
+        recipe=of("artifact", campaign.artifact_recipe),
+        caption=of("artifact", campaign.caption),
+    script:
+        "../workflow_scripts/seconds.py"
+
+
 rule latent:
     message:
         "Drawing the features of {wildcards.artifact}."

@@ -28,7 +28,7 @@ from torchvision.transforms.functional import to_pil_image
 from wecolora.campaign.from_images import VIEWS, distillation, write_table
 from wecolora.campaign.revisions import REVISIONS
 from wecolora.config.datasets import SOURCES
-from wecolora.config.methods import METHODS
+from wecolora.config.methods import METHODS, Layers
 from wecolora.config.reading import parse
 from wecolora.config.recipes import DistillRecipe, ProbeRecipe, TeacherInput
 from wecolora.config.runs import RunSpec
@@ -109,9 +109,7 @@ def distill(
     return Distilled(_told(student.cpu(), given), history, warnings)
 
 
-def copy_weights(
-    teacher: VisionTransformer, r: int = 2, layers: weight_copy.LayerRule | Sequence[int] = "paper"
-) -> VisionTransformer:
+def copy_weights(teacher: VisionTransformer, r: int = 2, layers: Layers | Sequence[int] = "paper") -> VisionTransformer:
     """Return a student of every r-th block of a teacher (section 3.1), untrained; see models.weight_copy."""
     model, given = own_copy(teacher)
     return _told(weight_copy.copy_weights(model, given.architecture.model_dump(), r, layers).eval(), given)

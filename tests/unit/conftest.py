@@ -236,7 +236,7 @@ def score_files(tmp_path):
     keyword arguments replace or add what else a file says."""
     import json
 
-    def write(*scores, loss_point="after_norm", **changes):
+    def write(*scores, loss_point="after_norm", layers="paper", **changes):
         paths = []
         for teacher, method, r, k, alpha, seed, dataset, last in scores:
             run = {"teacher": teacher, "method": method, "r": r, "k": k, "alpha": alpha, "seed": seed}
@@ -252,6 +252,7 @@ def score_files(tmp_path):
                 "student_sha256": "ab" * 32,
                 "signs": [],
                 "per_class": [1.0, 2.0],
+                "recipe": {"distill": None if method == "teacher" else {"method": method, "layers": layers}},
                 **changes,
             }
             folder = tmp_path / "written"

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
-from tests.workflow.conftest import ARCHITECTURE, SMOKE, Place, new_place
+from tests.workflow.conftest import ARCHITECTURE, PAIR, SMOKE, Place, new_place
 from wecolora.campaign.jobs import jobs
 from wecolora.campaign.revisions import REVISIONS
 from wecolora.campaign.selection import Campaign
@@ -180,6 +180,39 @@ def test_another_alpha_adds_only_its_runs(finished, smoke_config):
         "claims": 1,
         **dict.fromkeys(COLLECTED, 1),
     }
+
+
+def test_images_choose_the_blocks_and_the_time_is_drawn(copied, smoke_config):
+    """Once a rule; the students that copy them wait for it, and no other is made again."""
+    rules = {**PAIR, "method": ["weight_copy", "calibrated"], "layers": ["paper", "influence", "search"]}
+    words = {"title": "Another", "caption": "A caption."}
+    table = {"kind": "table", **words, "rows": ["layers", "method"], "runs": rules, "datasets": ["digits"]}
+    speed = {"kind": "seconds", **words, "runs": PAIR, "datasets": ["digits", "tags"]}
+    smoke_config["artifacts"] |= {"rules": table, "speed": speed}
+    assert copied.planned(smoke_config) == {
+        "choose_blocks": 2,
+        **dict.fromkeys(("distill", "features_all", "probe_all"), 6),
+        **dict.fromkeys(("table", "seconds", "claims"), 1),
+        **dict.fromkeys(COLLECTED, 1),
+    }
+    run = copied.snakemake(smoke_config)
+    assert run.returncode == 0, run.stdout[-3000:]
+    teacher = load_file(copied.folder / "tiny.safetensors")
+    for rule in ("influence", "search"):
+        chosen = json.loads((_results(copied) / f"teachers/tiny/blocks/{rule}_a20.json").read_text())
+        folder = _results(copied) / f"runs/tiny/weight_copy_r2_a20_{rule}"
+        about = json.loads((folder / "student.json").read_text())
+        assert about["recipe"]["layers"] == rule and about["blocks"] == chosen["kept"]["2"]
+        student = load_file(folder / "student.safetensors")
+        for number, block in enumerate(about["blocks"]):
+            assert torch.equal(student[f"blocks.{number}.mlp.fc2.weight"], teacher[f"blocks.{block}.mlp.fc2.weight"])
+    printed = (_results(copied) / "tables/rules.md").read_text()
+    assert all(label in printed for label in ("every r-th (paper)", "highest influence", "search", "Calibrated"))
+    points = pd.read_csv(_results(copied) / "figures/speed.csv").set_index(["method", "dataset"])
+    for slug in ("weco_kd_r2_a20_s0", "wecolora_r2_k4_a20_s0"):
+        took = json.loads((_results(copied) / f"runs/tiny/{slug}/circumstances.json").read_text())["seconds"]
+        assert points["seconds"][slug.split("_r2")[0], "tags"] == pytest.approx(took)
+    assert "Nothing to be done" in copied.snakemake(smoke_config).stdout
 
 
 def test_other_targets_rerun_no_run(finished, smoke_config):

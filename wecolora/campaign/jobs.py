@@ -50,6 +50,7 @@ def jobs(campaign: Campaign) -> list[Job]:
     return [
         *_image_jobs(campaign, trained),
         *_teacher_jobs(campaign, trained),
+        *_choice_jobs(campaign, trained),
         *(Job("distill", _log(campaign, "distill", run), (campaign.student(run),), run) for run in trained),
         *_evaluation_jobs(campaign),
     ]
@@ -84,6 +85,14 @@ def _teacher_jobs(campaign: Campaign, trained: list[RunSpec]) -> Iterator[Job]:
     for (teacher, shard), students in served.items():
         log = campaign.layout.log("cache_teacher").format(teacher=teacher, shard=Path(shard).stem)
         yield Job("cache_teacher", log, (shard,), teacher=teacher, serves=tuple(students))
+
+
+def _choice_jobs(campaign: Campaign, trained: list[RunSpec]) -> Iterator[Job]:
+    """Yield the jobs that choose the blocks of students, each once."""
+    wanted = {path: run for run in trained for path in campaign.blocks(run)}
+    for path, run in wanted.items():
+        names = {"teacher": run.teacher, "layers": campaign.layers(run), "alpha": run.share}
+        yield Job("choose_blocks", campaign.layout.log("choose_blocks").format(**names), (path,), run)
 
 
 def _evaluation_jobs(campaign: Campaign) -> Iterator[Job]:

@@ -90,7 +90,16 @@ def make_plan(campaign: Campaign) -> Plan:
     config = campaign.config
     found = jobs(campaign)
     stages = []
-    for rule in ("prepare", "subset", "fetch_teacher", "cache_teacher", "distill", "features", "probe"):
+    for rule in (
+        "prepare",
+        "subset",
+        "fetch_teacher",
+        "cache_teacher",
+        "choose_blocks",
+        "distill",
+        "features",
+        "probe",
+    ):
         of_rule = [(job, cost(campaign, job)) for job in found if job.rule == rule]
         whole, left = (
             sum((taken for job, taken in of_rule if every or not job.done), Cost()) for every in (True, False)
@@ -136,6 +145,8 @@ def cost(campaign: Campaign, job: Job) -> Cost:
         percent = campaign.config.corpus.shard_percent
         number = int(Path(job.files[0]).stem)
         return _views(campaign, job.teacher, number * percent, (number + 1) * percent)
+    if job.rule == "choose_blocks" and job.run:
+        return _choosing(campaign, job.run)
     if job.rule == "distill" and job.run:
         return _training(campaign, job.run)
     if job.rule == "features" and job.run:
@@ -181,13 +192,37 @@ def _calibrating(campaign: Campaign, run: RunSpec) -> Cost:
     the student again, and the sums of products; the solutions are not counted."""
     if not METHODS[run.method].calibration:
         return Cost()
+    shape = campaign.config.teachers[run.teacher].architecture
+    seen, blocks = _calibrated_on(campaign, run), shape.depth // run.r
+    macs = _of_teacher(shape) + _counted(campaign, run)["macs_with_attention"] + blocks * _sums_of_block(shape)
+    return Cost(students=seen, teachers=seen, macs=seen * macs)
+
+
+def _calibrated_on(campaign: Campaign, run: RunSpec) -> int:
+    """Return the images that a calibration of a run takes, each view counted."""
     config = campaign.config
-    shape = config.teachers[run.teacher].architecture
-    seen = _images(campaign, run.alpha) * min(config.distill.calibration_views, config.corpus.views)
-    hidden, blocks = int(shape.embed_dim * shape.mlp_ratio), shape.depth // run.r
-    sums = shape.tokens * blocks * (hidden**2 + 3 * hidden * shape.embed_dim)
-    macs = seen * (_of_teacher(shape) + _counted(campaign, run)["macs_with_attention"] + sums)
-    return Cost(students=seen, teachers=seen, macs=macs)
+    return _images(campaign, run.alpha) * min(config.distill.calibration_views, config.corpus.views)
+
+
+def _sums_of_block(shape: Architecture) -> int:
+    """Return the multiply-accumulates of an image's sums in a block, H'H and H'E, and of its feed-forward layer."""
+    hidden = int(shape.embed_dim * shape.mlp_ratio)
+    return shape.tokens * (hidden**2 + 3 * hidden * shape.embed_dim)
+
+
+def _choosing(campaign: Campaign, run: RunSpec) -> Cost:
+    """Return what choosing the blocks of a run's student takes: a pass of the teacher, and, for a search, for each
+    number of blocks two of the teacher and one of the student, and the sums of its blocks, with H'E twice."""
+    shape = campaign.config.teachers[run.teacher].architecture
+    seen, whole = _calibrated_on(campaign, run), _of_teacher(shape)
+    passes = Cost(teachers=seen, macs=seen * whole)
+    if campaign.layers(run) == "influence":
+        return passes
+    again = shape.tokens * int(shape.embed_dim * shape.mlp_ratio) * shape.embed_dim
+    for blocks in range(shape.depth, 1, -1):
+        macs = 2 * whole + blocks * (whole // shape.depth + _sums_of_block(shape) + again)
+        passes += Cost(students=seen, teachers=2 * seen, macs=seen * macs)
+    return passes
 
 
 def _teaching(campaign: Campaign, run: RunSpec, online: bool) -> Cost:

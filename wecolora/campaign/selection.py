@@ -16,10 +16,11 @@ from wecolora.campaign.revisions import REVISIONS
 from wecolora.config.campaign import Config
 from wecolora.config.kinds import KINDS
 from wecolora.config.layout import RESULTS, Layout
-from wecolora.config.methods import METHODS
+from wecolora.config.methods import CHOSEN, METHODS, Layers
 from wecolora.config.reading import parse
 from wecolora.config.recipes import (
     ArtifactRecipe,
+    BlocksRecipe,
     CacheRecipe,
     ClaimsRecipe,
     CompareRecipe,
@@ -160,10 +161,25 @@ class Campaign:
 
     def shards(self, run: RunSpec) -> list[str]:
         """Return the shards of its teacher's cache that a run reads; none where images are decoded in every epoch."""
-        if self.config.distill.teacher == "online" or run.alpha is None:
+        return [] if run.alpha is None else self.shards_of(run.teacher, run.alpha)
+
+    def shards_of(self, teacher: str, alpha: float) -> list[str]:
+        """Return the shards of a teacher's cache that hold a share of the corpus; none where it has no cache."""
+        if self.config.distill.teacher == "online":
             return []
-        count = math.ceil(run.alpha / self.config.corpus.shard_percent - 1e-9)
-        return [self.layout.cache.format(teacher=run.teacher, shard=f"{shard:03d}") for shard in range(count)]
+        count = math.ceil(alpha / self.config.corpus.shard_percent - 1e-9)
+        return [self.layout.cache.format(teacher=teacher, shard=f"{shard:03d}") for shard in range(count)]
+
+    def layers(self, run: RunSpec) -> Layers | list[int]:
+        """Return which blocks a run copies."""
+        return run.layers or self.config.layers(run.method)
+
+    def blocks(self, run: RunSpec) -> list[str]:
+        """Return the path of the blocks that a run copies, where its images choose them."""
+        layers = self.layers(run)
+        if layers not in CHOSEN or not METHODS[run.method].axes:
+            return []
+        return [self.layout.blocks.format(teacher=run.teacher, layers=layers, alpha=run.share)]
 
     def student(self, run: RunSpec) -> str:
         """Return the path of a run's weights: its student's, or the teacher's own."""
@@ -172,6 +188,11 @@ class Campaign:
     def about(self, run: RunSpec) -> list[str]:
         """Return the path of what a run's distillation says of itself; none of a teacher."""
         return [self._of_run(self.layout.about, run)] if METHODS[run.method].axes else []
+
+    def circumstances_of(self, artifact: str) -> list[str]:
+        """Return the paths of what tells how long the distillations of an artifact's runs took."""
+        students = [run for run in self.config.runs_of(artifact) if METHODS[run.method].axes]
+        return [self._of_run(self.layout.provenance, run) for run in students]
 
     def features(self, run: RunSpec, dataset: str) -> str:
         """Return the path of a run's features."""
@@ -263,6 +284,10 @@ class Campaign:
     def cache_recipe(self, teacher: str, shard: int) -> str:
         """Return that of one shard of a teacher's cache."""
         return CacheRecipe.of(self.config, REVISIONS, teacher, shard).canonical()
+
+    def blocks_recipe(self, teacher: str, layers: Layers, alpha: float) -> str:
+        """Return that of the blocks that images choose."""
+        return BlocksRecipe.of(self.config, REVISIONS, teacher, layers, alpha).canonical()
 
     def distill_recipe(self, run: RunSpec) -> str:
         """Return that of a run."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from wecolora.config.kinds import KINDS, KindName
-from wecolora.config.methods import LossPoint
+from wecolora.config.methods import Layers, LossPoint
 from wecolora.config.values import Alpha, Name, Positive, Strict
 
 
@@ -20,6 +20,11 @@ class Runs(Strict):
     k: list[Positive] = Field(default=[], description="Rank; dropped for methods without adapters.")
     alpha: list[Alpha] = Field(min_length=1, description="Percent of the corpus.")
     loss_point: list[LossPoint] = Field(default=[], description="Where tokens are compared; empty: distill.loss_point.")
+    layers: list[Layers] = Field(
+        default=[],
+        description="Blocks that are copied, for methods that start from copied ones; empty: distill.layers.",
+        exclude_if=lambda layers: not layers,
+    )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
         default=[],
         description="Of these runs; empty: the campaign's. A run has the seeds of every artifact that names it, so "
@@ -31,8 +36,9 @@ class Artifact(Strict):
     """A table or a figure of the paper."""
 
     kind: KindName = Field(
-        description="table: CSV, Markdown and LaTeX. figure: scores over `x`, as CSV, PNG and PDF. latent: t-SNE of "
-        "the runs' features of a data set's test images. rollout: their attention on some of these images. "
+        description="table: CSV, Markdown and LaTeX. figure: scores over `x`, as CSV, PNG and PDF. seconds: scores "
+        "over the time of the distillation, a panel a data set. latent: t-SNE of the runs' features of a data set's "
+        "test images. rollout: their attention on some of these images. "
         "computation: counts and times of the runs' models; nothing is trained for it. claims: what the paper says in "
         "words, checked on every score of the config's tables and figures. students: the runs' weights, unscored."
     )
@@ -42,7 +48,7 @@ class Artifact(Strict):
         default=None, description="The runs that it needs: the product of these axes, with each seed."
     )
     datasets: list[Name] = Field(default=[], description="Columns of a table; one data set for a figure.")
-    rows: list[Literal["teacher", "r", "alpha", "loss_point", "method", "components", "venue"]] = Field(
+    rows: list[Literal["teacher", "r", "alpha", "loss_point", "layers", "method", "components", "venue"]] = Field(
         default=[],
         description="A table's row labels, outermost first; components: what Table 1 ticks; venue: where the method "
         "was published.",

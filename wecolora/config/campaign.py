@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from wecolora.config.artifacts import Artifact
 from wecolora.config.datasets import Dataset
 from wecolora.config.kinds import KINDS
-from wecolora.config.methods import METHODS, Layers, LossPoint
+from wecolora.config.methods import CHOSEN, METHODS, Layers, LossPoint
 from wecolora.config.own_methods import OwnMethod, register
 from wecolora.config.protocol import IMAGENET_MEAN, IMAGENET_STD, Normalisation, Protocol, with_protocol
 from wecolora.config.runs import RunSpec, expand, union
@@ -88,12 +88,18 @@ class Config(Strict):
         return self.teachers[teacher].mean, self.teachers[teacher].std
 
     def _shapes(self, artifact: str) -> list[RunSpec]:
-        """Return the runs of an artifact, with seed 0 for all. A loss point that is the config's own is not named."""
+        """Return the runs of an artifact, with seed 0 for all.
+
+        A loss point and a rule for the copied blocks that are the config's own are not named.
+        """
         runs = self.artifacts[artifact].runs
         found = expand(runs.model_dump(exclude={"seeds"}), [0]) if runs else []
-        return union(
-            [replace(run, loss_point=None) if run.loss_point == self.loss_point(run.method) else run] for run in found
-        )
+        return union([self._unnamed(run)] for run in found)
+
+    def _unnamed(self, run: RunSpec) -> RunSpec:
+        point = None if run.loss_point == self.loss_point(run.method) else run.loss_point
+        layers = None if run.layers == self.layers(run.method) else run.layers
+        return replace(run, loss_point=point, layers=layers)
 
     @cached_property
     def _seeds(self) -> dict[RunSpec, list[int]]:
@@ -133,8 +139,9 @@ class Config(Strict):
         return METHODS[method].authors_loss_point if chosen == "authors_code" else chosen
 
     def layers(self, method: str) -> Layers | list[int]:
-        """Return which blocks of its teacher a method's student copies."""
-        return self.distill.layers_of.get(method, METHODS[method].layers or self.distill.layers)
+        """Return which blocks of its teacher a method's student copies if its run does not say."""
+        found = self.distill.layers_of.get(method, METHODS[method].layers or self.distill.layers)
+        return "paper" if found in CHOSEN and METHODS[method].start != "copy" else found  # it has that depth alone
 
     def runs(self) -> list[RunSpec]:
         """Return the union of the runs that the chosen artifacts need."""

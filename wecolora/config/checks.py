@@ -23,6 +23,7 @@ RULES = {kind for kind, entry in KINDS.items() if entry.files} | {
     "all",
     "cache_teacher",
     "caches",
+    "choose_blocks",
     "collect",
     "compare_teacher",
     "distill",

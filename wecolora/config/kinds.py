@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-KindName = Literal["table", "figure", "latent", "rollout", "computation", "claims", "students"]
-Axis = Literal["teacher", "method", "r", "k", "alpha", "loss_point"]
-AXES: tuple[Axis, ...] = ("teacher", "method", "r", "k", "alpha", "loss_point")
+KindName = Literal["table", "figure", "seconds", "latent", "rollout", "computation", "claims", "students"]
+Axis = Literal["teacher", "method", "r", "k", "alpha", "loss_point", "layers"]
+AXES: tuple[Axis, ...] = ("teacher", "method", "r", "k", "alpha", "loss_point", "layers")
 PICTURE = {name: f"figures/{{artifact}}.{name}" for name in ("csv", "png", "pdf")}
 
 
@@ -59,6 +59,14 @@ KINDS: dict[KindName, Kind] = {
         files=PICTURE,
         shown_as="picture_and_values",
         heading="Figures",
+    ),
+    "seconds": Kind(
+        needs=frozenset({"runs", "datasets"}),
+        cells=frozenset({"method", "alpha"}),
+        files=PICTURE,
+        shown_as="picture_and_values",
+        heading="Figures",
+        called="a figure of score over seconds",
     ),
     "latent": Kind(
         needs=frozenset({"runs", "datasets"}),

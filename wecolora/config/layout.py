@@ -23,6 +23,7 @@ LOGS: dict[str, str] = {
     "pretrain_teacher": "{teacher}",
     "compare_teacher": "{teacher}",
     "cache_teacher": "{teacher}_{shard}",
+    "choose_blocks": "{teacher}_{layers}_a{alpha}",
     "distill": "{teacher}/{run}",
     "features": "{teacher}/{run}/{job}",
     "probe": "{teacher}/{run}/{job}",
@@ -31,8 +32,8 @@ LOGS: dict[str, str] = {
 
 
 class Layout:
-    """The paths of one campaign: patterns with the names teacher, run (a slug), dataset, shard, job and artifact in
-    braces, which Snakemake takes for wildcards and ``str.format`` fills in."""
+    """The paths of one campaign: patterns with the names teacher, run (a slug), dataset, shard, layers, alpha, job and
+    artifact in braces, which Snakemake takes for wildcards and ``str.format`` fills in."""
 
     def __init__(self, campaign: str) -> None:
         self.root = root = f"{RESULTS}/{campaign}"
@@ -47,6 +48,7 @@ class Layout:
         self.pretrained_about = f"{teacher}.json"
         self.card = f"{teacher}.card.json"
         self.cache = f"{teacher}/cache/{{shard}}.h5"
+        self.blocks = f"{teacher}/blocks/{{layers}}_a{{alpha}}.json"
         self.student = f"{run}/student.safetensors"
         self.about = f"{run}/{ABOUT}"
         self.provenance = f"{run}/{PROVENANCE}"

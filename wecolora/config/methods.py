@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Axis = Literal["r", "k", "alpha", "seed", "loss_point"]
-Layers = Literal["paper", "authors_code", "first"]  # which blocks are copied: see models/weight_copy.py
+Axis = Literal["r", "k", "alpha", "seed", "loss_point", "layers"]
+# Which blocks are copied: see models/weight_copy.py, and training/choose_blocks.py for those that images choose.
+Layers = Literal["paper", "authors_code", "first", "influence", "search"]
+CHOSEN: tuple[Layers, ...] = ("influence", "search")
 LossPoint = Literal["before_norm", "after_norm"]
 Start = Literal["copy", "first", "random"]
 Trains = Literal["all", "enhanced", "qv", "nothing"]
@@ -26,7 +28,7 @@ Need = Literal["tokens", "teacher", "labels", "head", "class_token", "plain_atte
 class Method:
     """How a student starts: ``copy`` (every r-th block of the teacher), ``first`` (its first floor(L / r) blocks) or
     ``random``; whether it is calibrated then (training/calibrated.py), in ``full`` or with a ``rank``; and what trains:
-    all parameters, only the adapters of that target set, or nothing. Without both, it is the teacher itself.
+    all parameters, only the adapters of that target set, or nothing.
 
     ``needs`` is what the loss takes beside the images:
     ``tokens``: the output of the teacher's last block, which the cache holds;
@@ -55,7 +57,8 @@ class Method:
     # The paper reports one DeiT and one MiniViT and does not say which form it ran: the name of the entry whose row of
     # the paper's this one shares.
     variant_of: str | None = None
-    fitted_by: str = "training.distill:distill"  # what makes a student by this entry: see wecolora/training/fit.py
+    # What makes a student by this entry: see wecolora/training/fit.py. Empty: nothing does, the teacher is probed.
+    fitted_by: str = "training.distill:distill"
     sha256: str = ""  # of the file's text, of a user's own method
 
     @property
@@ -66,12 +69,13 @@ class Method:
         rank: tuple[Axis, ...] = ("k",) if self.trains in ("enhanced", "qv") or self.calibration == "rank" else ()
         seed: tuple[Axis, ...] = () if self.trains == "nothing" else ("seed",)  # nothing in it is drawn
         point: tuple[Axis, ...] = ("loss_point",) if self.compares_tokens else ()
-        return ("r", *rank, "alpha", *seed, *point)
+        copied: tuple[Axis, ...] = ("layers",) if self.start == "copy" else ()
+        return ("r", *rank, "alpha", *seed, *point, *copied)
 
     @property
     def is_teacher(self) -> bool:
         """True for the teacher, which is probed as it is."""
-        return self.trains == "nothing" and not self.calibration
+        return not self.fitted_by
 
     @property
     def compares_tokens(self) -> bool:
@@ -104,7 +108,16 @@ CALIBRATED_AND_TRAINED = "training.calibrated:calibrate_and_distill"
 # Colours are Okabe and Ito's, told apart by the colour-blind, for the method and its ablations; more than eight cannot
 # all be told apart by everyone: a hue a family, for the methods of others.
 METHODS: dict[str, Method] = {
-    "teacher": Method("Teacher", "copy", "nothing"),  # probed as it is: the upper bound of Table 2
+    "teacher": Method("Teacher", "copy", "nothing", fitted_by=""),  # probed as it is: the upper bound of Table 2
+    # What copying alone gives: the reference of all that is done to the copied blocks.
+    "weight_copy": Method(
+        "Weight copy alone",
+        "copy",
+        "nothing",
+        needs=frozenset({"teacher"}),
+        colour="#AAAAAA",
+        fitted_by="training.untrained:untrained",
+    ),
     "scratch_kd": Method("Scratch KD", "random", "all", colour="#CC79A7"),
     # The reference of depth pruning: what copying every r-th block adds to copying the first ones.
     "top_kd": Method("Top pruning + KD", "first", "all", colour="#E69F00"),

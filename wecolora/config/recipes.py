@@ -16,7 +16,7 @@ from wecolora.config.campaign import Config
 from wecolora.config.datasets import Dataset
 from wecolora.config.kinds import KINDS, KindName
 from wecolora.config.layout import Layout
-from wecolora.config.methods import METHODS, Layers, LossPoint
+from wecolora.config.methods import CHOSEN, METHODS, Layers, LossPoint
 from wecolora.config.own_methods import NamesMethods, carried
 from wecolora.config.runs import RunSpec
 from wecolora.config.teachers import Architecture, head_classes
@@ -256,6 +256,8 @@ class DistillRecipe(NamesMethods):
         if method.trains == "nothing":  # what no run of it takes makes none again
             optimisation = Optimisation(epochs=1, warmup_epochs=0, batch=settings.batch, accumulate=1)
         point = run.loss_point or config.loss_point(run.method)
+        layers = run.layers or config.layers(run.method)
+        calibrates = bool(method.calibration) or layers in CHOSEN
         return cls(
             method=run.method,
             teacher=run.teacher,
@@ -266,11 +268,11 @@ class DistillRecipe(NamesMethods):
             optimisation=optimisation,
             lr=_learning_rate(settings, run),
             weight_decay=0.0 if method.trains == "nothing" else settings.weight_decay,
-            layers=config.layers(run.method),
+            layers=layers,
             loss_point=point if method.compares_tokens else None,
             # By choice, or because a cache holds the last block alone.
             online=settings.teacher == "online" or method.online,
-            calibration_views=min(settings.calibration_views, config.corpus.views) if method.calibration else None,
+            calibration_views=min(settings.calibration_views, config.corpus.views) if calibrates else None,
             own_methods=carried(config.methods, [run.method], code=True, printed=False),
             revision=revisions["distill"],
         )
@@ -287,6 +289,19 @@ class DistillRecipe(NamesMethods):
             high=0,
             revision=self.cache_revision,
         ).of_all_shards()
+
+
+class BlocksRecipe(Recipe):
+    """Which blocks students of a teacher copy, where their images choose: how the candidates are calibrated."""
+
+    calibrated: DistillRecipe
+    revision: int
+
+    @classmethod
+    def of(cls, config: Config, revisions: Revisions, teacher: str, layers: Layers, alpha: float) -> BlocksRecipe:
+        """Return that of a rule and a share of the corpus."""
+        run = RunSpec(teacher, "calibrated", alpha=alpha, layers=layers)
+        return cls(calibrated=DistillRecipe.of(config, revisions, run), revision=revisions["choose_blocks"])
 
 
 def _learning_rate(settings: DistillSettings, run: RunSpec) -> float:

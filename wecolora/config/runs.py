@@ -7,10 +7,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, cast, get_args
 
-from wecolora.config.methods import METHODS, LossPoint
+from wecolora.config.methods import METHODS, Layers, LossPoint
 from wecolora.core.errors import BadInput
+
+SLUG = re.compile(
+    r"(\w+?)_r(\d+)(?:_k(\d+))?_a(\d+(?:\.\d+)?)(?:_s(\d+))?"
+    rf"(?:_({'|'.join(get_args(LossPoint))}))?(?:_({'|'.join(get_args(Layers))}))?"
+)
 
 
 @dataclass(frozen=True)
@@ -24,37 +29,41 @@ class RunSpec:
     alpha: float | None = None
     seed: int | None = None
     loss_point: LossPoint | None = None  # None: the config's
+    layers: Layers | None = None  # None: the config's
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise BadInput(f"method {self.method!r}: unknown; known are {', '.join(METHODS)}.")
         axes = METHODS[self.method].axes
-        for axis, unused in (("r", 1), ("k", None), ("alpha", None), ("seed", None), ("loss_point", None)):
+        for axis, unused in (("r", 1), *((name, None) for name in ("k", "alpha", "seed", "loss_point", "layers"))):
             if axis not in axes:
                 object.__setattr__(self, axis, unused)
-            elif axis != "loss_point" and getattr(self, axis) is None:
+            elif axis not in ("loss_point", "layers") and getattr(self, axis) is None:
                 raise BadInput(f"method {self.method}: needs {'a rank k' if axis == 'k' else axis}.")
+
+    @property
+    def share(self) -> str:
+        """Alpha as names have it: 0.5, 10."""
+        return format(Decimal(repr(self.alpha)).normalize(), "f")
 
     def slug(self) -> str:
         """Return the run's name below its teacher, such as ``wecolora_r2_k128_a1_s0``; parse() reads it back."""
         if not METHODS[self.method].axes:
             return self.method
-        alpha = format(Decimal(repr(self.alpha)).normalize(), "f")
         rank = "" if self.k is None else f"_k{self.k}"
         point = "" if self.loss_point is None else f"_{self.loss_point}"
         seed = "" if self.seed is None else f"_s{self.seed}"
-        return f"{self.method}_r{self.r}{rank}_a{alpha}{seed}{point}"
+        layers = "" if self.layers is None else f"_{self.layers}"
+        return f"{self.method}_r{self.r}{rank}_a{self.share}{seed}{point}{layers}"
 
     @classmethod
     def parse(cls, teacher: str, slug: str) -> RunSpec:
         """Return the run of that name. Raise BadInput for a name that slug() does not write."""
         if slug in METHODS and not METHODS[slug].axes:
             return cls(teacher, slug)
-        match = re.fullmatch(
-            r"(\w+?)_r(\d+)(?:_k(\d+))?_a(\d+(?:\.\d+)?)(?:_s(\d+))?(?:_(before_norm|after_norm))?", slug
-        )
+        match = SLUG.fullmatch(slug)
         if match:
-            method, r, k, alpha, seed, point = match.groups()
+            method, r, k, alpha, seed, point, layers = match.groups()
             run = cls(
                 teacher,
                 method,
@@ -63,6 +72,7 @@ class RunSpec:
                 float(alpha),
                 int(seed) if seed else None,
                 cast("LossPoint | None", point),
+                cast("Layers | None", layers),
             )
             if run.slug() == slug:
                 return run
@@ -71,7 +81,7 @@ class RunSpec:
 
 def expand(block: Mapping[str, Sequence[Any]], seeds: Iterable[int]) -> list[RunSpec]:
     """Return the product of a block's axes, in the block's order, each run once."""
-    names = ("teacher", "method", "r", "k", "alpha", "loss_point")
+    names = ("teacher", "method", "r", "k", "alpha", "loss_point", "layers")
     found: dict[RunSpec, None] = {}
     for values in itertools.product(*(block.get(name) or [None] for name in names)):
         for seed in seeds:

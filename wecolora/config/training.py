@@ -60,7 +60,8 @@ class DistillSettings(Optimisation):
     layers: Layers | list[int] = Field(
         default="paper",
         description="Blocks that are copied: paper (1-based r * l), authors_code (0-based 0::r), first (the first "
-        "floor(L / r)), or 0-based numbers.",
+        "floor(L / r)), influence and search (those that the images choose, see docs/calibrated.md), or 0-based "
+        "numbers.",
     )
     layers_of: dict[str, Layers | list[int]] = Field(
         default={},
@@ -69,7 +70,8 @@ class DistillSettings(Optimisation):
         exclude_if=lambda layers: not layers,
     )
     calibration_views: Positive = Field(
-        default=2, description="Views of each image that calibrated methods take, at most corpus.views."
+        default=2,
+        description="Views of each image that calibrated methods take, and what chooses blocks; at most corpus.views.",
     )
     loss_point: LossPoint | Literal["authors_code"] = Field(
         default="after_norm",

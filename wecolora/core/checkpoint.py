@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import pickle
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ class Checkpoint:
 
     def __init__(self, folder: str | Path | None, fingerprint: str) -> None:
         self.path = None if folder is None else Path(folder) / f"{fingerprint}.pt"
+        self.spent = 0.0  # seconds, of earlier attempts up to the state that was loaded
+        self.began = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state, or None if there is none.
@@ -42,16 +45,18 @@ class Checkpoint:
             content = memoryview(self.path.read_bytes())
             if xxhash.xxh3_128_digest(content[:-DIGEST]) != content[-DIGEST:]:
                 raise EOFError("its checksum is another")
-            return torch.load(io.BytesIO(content[:-DIGEST]), map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(io.BytesIO(content[:-DIGEST]), map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             log.warning("WARNING: %s: cannot be used (%s); its work is done again.", self.path, error)
             return None
+        self.spent = state.pop("seconds", 0.0)
+        return state
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the saved state."""
         if self.path is not None:
             content = io.BytesIO()
-            torch.save(state, content)
+            torch.save({**state, "seconds": self.spent + time.monotonic() - self.began}, content)
             content.write(xxhash.xxh3_128_digest(content.getbuffer()))
             with atomic_write(self.path) as temporary:
                 temporary.write_bytes(content.getbuffer())

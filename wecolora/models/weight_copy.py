@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
+from wecolora.config.methods import Layers
 from wecolora.core.errors import BadInput
 from wecolora.models.vit import build
 
-LayerRule = Literal["paper", "authors_code", "first"]
 
-
-def layers(depth: int, r: int, rule: LayerRule | Sequence[int] = "paper") -> list[int]:
+def layers(depth: int, r: int, rule: Layers | Sequence[int] = "paper") -> list[int]:
     """Return the 0-based teacher blocks that the student's floor(depth / r) blocks copy, in order.
 
     With ``paper``, these are the 1-based blocks r * l, so the last block is among them if r divides depth (steps 2-4 of
     Algorithm 1). With ``authors_code``, these are the 0-based blocks 0, r, 2r, ...; the last block is never among them
     for r > 1. With ``first``, these are the first floor(depth / r) blocks. A sequence of 0-based numbers is taken as it
-    is. Raise BadInput if r or a number does not fit the depth.
+    is. Raise BadInput if r or a number does not fit the depth, or if the rule is one by which images choose.
     """
     if not isinstance(rule, str):
         chosen = list(rule)
@@ -34,11 +33,13 @@ def layers(depth: int, r: int, rule: LayerRule | Sequence[int] = "paper") -> lis
         return [r * position - 1 for position in range(1, count + 1)]
     if rule == "first":
         return list(range(count))
-    return [r * position for position in range(count)]
+    if rule == "authors_code":
+        return [r * position for position in range(count)]
+    raise BadInput(f"layers {rule!r}: images choose these blocks, and there are none here; list the blocks.")
 
 
 def copy_weights(
-    teacher: VisionTransformer, architecture: dict[str, Any], r: int, rule: LayerRule | Sequence[int] = "paper"
+    teacher: VisionTransformer, architecture: dict[str, Any], r: int, rule: Layers | Sequence[int] = "paper"
 ) -> VisionTransformer:
     """Return a student of floor(L / r) blocks with the teacher's weights.
 

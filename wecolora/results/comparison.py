@@ -22,6 +22,7 @@ from scipy import stats
 
 from wecolora.config.layout import PROBE_PROVENANCE, RESULTS, Layout
 from wecolora.config.reading import flat
+from wecolora.config.runs import SLUG
 from wecolora.core.errors import BadInput
 from wecolora.core.files import read_json, sha256, unreadable
 from wecolora.results.scores import AXES, COLUMNS, read_scores
@@ -42,8 +43,8 @@ _LAYOUT = Layout("any")
 class Cell(NamedTuple):
     """What pairs the scores of two campaigns.
 
-    ``loss_point`` is the one that the run's name has, so that runs at the config's point are paired even if the configs
-    differ in it. ``dataset`` is empty for a student that nobody probed.
+    ``loss_point`` and ``layers`` are those that the run's name has, so that runs with the config's are paired even if
+    the configs differ in them. ``dataset`` is empty for a student that nobody probed.
     """
 
     teacher: str
@@ -52,6 +53,7 @@ class Cell(NamedTuple):
     k: int | None
     alpha: float | None
     loss_point: str
+    layers: str
     dataset: str
 
 
@@ -149,7 +151,8 @@ _TYPES: dict[Any, Any] = {**dict.fromkeys(COLUMNS, "str"), **_NUMBERS}
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(path, dtype=_TYPES, keep_default_na=False, na_values=dict.fromkeys(_NUMBERS, ""))[COLUMNS]
+        frame = pd.read_csv(path, dtype=_TYPES, keep_default_na=False, na_values=dict.fromkeys(_NUMBERS, ""))
+        frame = (frame if "layers" in frame else frame.assign(layers=""))[COLUMNS]  # which older ones lack
         if frame.duplicated([*AXES, "slug"]).any():
             raise ValueError("it gives a run twice")
     except (OSError, ValueError, KeyError) as error:
@@ -190,9 +193,10 @@ def _students(folder: Path, probed: set[tuple[str, str]]) -> Iterator[Found]:
 
 
 def _cell(axes: Mapping[Any, Any], slug: str, dataset: str) -> Cell:
-    point = axes["loss_point"]
-    own = point if isinstance(point, str) and slug.endswith(f"_{point}") else ""
-    return Cell(axes["teacher"], axes["method"], axes["r"], _or_none(axes["k"]), _or_none(axes["alpha"]), own, dataset)
+    name = SLUG.fullmatch(slug)  # which a teacher's is not
+    point, layers = name.groups(default="")[-2:] if name else ("", "")
+    of_student = axes["r"], _or_none(axes["k"]), _or_none(axes["alpha"])
+    return Cell(axes["teacher"], axes["method"], *of_student, point, layers, dataset)
 
 
 def _or_none(value: Any) -> Any:

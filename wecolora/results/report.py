@@ -362,7 +362,9 @@ def about(run: Run, dataset: str) -> str:
         lines.append(f"seed {run.axes['seed']}, r = {run.axes['r']}, alpha = {run.axes['alpha']:g}%")
     recipe = run.student.get("recipe", {})
     if told := [
-        f"{key} {recipe[key]}" for key in ("epochs", "batch", "accumulate", "lr", "loss_point") if key in recipe
+        f"{key} {recipe[key]}"
+        for key in ("epochs", "batch", "accumulate", "lr", "loss_point", "layers")
+        if key in recipe
     ]:
         lines.append(", ".join(told))
     lines.append(f"last {score['last']:.2f}, best {score['best']:.2f} (epoch {score['best_epoch']})")

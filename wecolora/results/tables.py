@@ -22,10 +22,20 @@ TITLES = {
     "r": "r",
     "alpha": "alpha",
     "loss_point": "Tokens compared",
+    "layers": "Blocks copied",
     "method": "Method",
     "venue": "Venue",
 }
 LOSS_POINTS = {"before_norm": "before the norm", "after_norm": "after the norm"}
+
+
+LAYERS = {
+    "paper": "every r-th (paper)",
+    "authors_code": "the first, then every r-th (authors' code)",
+    "first": "the first ones",
+    "influence": "highest influence",
+    "search": "search",
+}
 
 
 def tidy_table(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
@@ -37,7 +47,7 @@ def tidy_table(scores: pd.DataFrame, recipe: ArtifactRecipe) -> pd.DataFrame:
     A group is the cells of one data set that share every row label but the method. Values that are equal as printed,
     with one decimal, are best together (as in the paper's tables).
     """
-    axes = ["teacher", "r", "k", "alpha", "loss_point", "method", "dataset", "metric"]
+    axes = ["teacher", "r", "k", "alpha", "loss_point", "layers", "method", "dataset", "metric"]
     scores = scores.sort_values("seed", kind="stable")
     table = over_seeds(scores, axes)
     runs = scores.groupby(axes, dropna=False, sort=False)
@@ -64,7 +74,7 @@ def _axes(recipe: ArtifactRecipe) -> list[str]:
 
 
 def _group(recipe: ArtifactRecipe) -> list[str]:
-    return [axis for axis in ("teacher", "r", "alpha", "loss_point") if axis in recipe.rows] + ["dataset"]
+    return [axis for axis in ("teacher", "r", "alpha", "loss_point", "layers") if axis in recipe.rows] + ["dataset"]
 
 
 def _as_printed(value: float) -> float:
@@ -129,6 +139,7 @@ def _orders(recipe: ArtifactRecipe) -> dict[str, list[str]]:
     return {
         "teacher": list(recipe.teachers),
         "loss_point": list(LOSS_POINTS),
+        "layers": list(LAYERS),
         "method": recipe.methods,
         "dataset": list(recipe.datasets),
     }
@@ -207,6 +218,8 @@ def _label(axis: str, value: object, recipe: ArtifactRecipe) -> str:
         return "-"
     if axis == "loss_point":
         return LOSS_POINTS[str(value)]
+    if axis == "layers":
+        return LAYERS.get(str(value), str(value))
     return f"{value:g}%" if axis == "alpha" else str(value)
 
 

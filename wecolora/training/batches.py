@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wecolora.config.methods import METHODS
 from wecolora.config.recipes import DistillRecipe
-from wecolora.data.images import Index
+from wecolora.data.images import Index, read_index
 from wecolora.data.loader import Loader
+from wecolora.data.subset import prefix_length, read_subset
 from wecolora.models.vit import VisionTransformer, normalise, tokens_before_norm
 from wecolora.training.cache import CacheReader, view_pixels
 
@@ -92,6 +94,33 @@ class OnlineBatches:
 def _one_view(index: Index, seed: int, size: int, wanted: tuple[int, int]) -> np.ndarray:
     position, view = wanted
     return view_pixels(index, position, [view], seed, size)[0]
+
+
+def open_batches(
+    index: str,
+    subset: str,
+    shards: Sequence[str],
+    recipe: DistillRecipe,
+    teacher: VisionTransformer,
+    teacher_sha256: str,
+    device: str,
+    workers: int,
+) -> tuple[Batches, list[str]]:
+    """Return the images of a run, from the teacher's cache where there are shards of it, and their ids.
+
+    ``teacher`` has the weights of that sha256, and gives the tokens where no cache does.
+    """
+    method = METHODS[recipe.method]
+    # A cache knows its images by their ids, and so does without the index.
+    known = read_index(index) if method.reads_labels or not shards else None
+    positions, ids, share = read_subset(subset, known)
+    images = prefix_length(share, recipe.student.alpha)
+    labels = torch.tensor(known.single_labels(positions[:images])) if method.reads_labels and known else None
+    if known is None or shards:
+        reader = CacheReader(shards, recipe.cache(), teacher_sha256, ids[:images])
+        return CachedBatches(reader, images, labels, tokens=method.reads_tokens), ids[:images]
+    running = teacher if method.reads_tokens else None
+    return OnlineBatches(known, positions[:images], running, recipe, labels, device, workers), ids[:images]
 
 
 def prefetched(batches: Batches, rows: Iterable[Sequence[int]], view: int) -> Iterator[tuple[Tensor, Tensor]]:

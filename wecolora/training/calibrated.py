@@ -19,24 +19,22 @@ from typing import Any
 import numpy as np
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import DistillRecipe
 from wecolora.core.errors import BadInput, Stopped
 from wecolora.models.lora import adapter_size
-from wecolora.models.vit import embedded, normalise
+from wecolora.models.vit import embedded
 from wecolora.models.weight_copy import copy_weights, layers
-from wecolora.training.batches import Batches, prefetched
-from wecolora.training.diagnostics import epoch_warnings
-from wecolora.training.distill import Distillation, Tally
+from wecolora.training.batches import Batches
+from wecolora.training.distill import Distillation
 from wecolora.training.fit import History, JobContext
-from wecolora.training.objectives import TokenObjective
+from wecolora.training.untrained import closing_record, images_of, is_held_out
 
 # Ridge strengths, as shares of the mean variance of the layer's inputs; the held-out images choose.
 STRENGTHS = tuple(10.0**power for power in range(-6, 4))
 COLUMN_BLOCKS = 8
-HELD_OUT = 5  # every fifth image is held out
 
 
 def calibrate(
@@ -122,38 +120,35 @@ class Calibration:
         return {"calibration": {"student": copy.deepcopy(self.student.state_dict()), "blocks": list(self.blocks)}}
 
     def record(self) -> dict[str, Any]:
-        """Return the record of the whole student, in an epoch's words: its loss over every fifth image.
+        """Return the record of the whole student; as in training, its images were learnt from.
 
-        The loss is equation 5 before the final norm, in the first view; as in training, these images were learnt from.
         ``calibration`` has the record of each block.
         """
-        objective, tally = TokenObjective(self.teacher, self.recipe), Tally()
-        objective.student, objective.group = self.student, self.group
-        fifth = [row for row in range(self.batches.images) if is_held_out(row, self.batches.images)]
-        with torch.no_grad():
-            for _, images in self._read(0, fifth, together=True):
-                tokens = self.teacher.blocks(embedded(self.teacher, images))
-                tally.add(objective(images, tokens), self.group)
-        found = tally.record()
-        signs = epoch_warnings([found["loss"]], found["student_rank"], found["teacher_rank"])
-        self.context.log(f"calibrated: loss {found['loss']:.5f} over every fifth image")
-        for sign in signs:
-            self.context.log(f"WARNING: {sign}")
-        return {**found, "lr": 0.0, "signs": signs, "calibration": self.blocks}
+        found = closing_record(self.student, self.teacher, self.batches, self.recipe, self.context)
+        return {**found, "calibration": self.blocks}
 
     def _walk(self, number: int, streams: Streams) -> list[Sums]:
         """Take all images through block ``number``, and return the sums of the images in use and of the held-out."""
         block: Any = self.student.blocks[number]
-        start = self.copied[number] if number else 0
-        fc2, solve = block.mlp.fc2, number >= len(self.blocks)
-        sums = [Sums.empty(fc2.in_features, fc2.out_features, self.context.device) for _ in range(2)]
+        sums = self.no_sums(block)
+        for rows, attended, target in self.through(number, streams):
+            if number >= len(self.blocks):
+                output, hidden = feed_forward(block, attended)
+                for part, mask in zip(sums, self.masks(rows, hidden.device), strict=True):
+                    part.add(hidden[mask].flatten(0, 1), (target - output)[mask].flatten(0, 1))
+        return [part.over(self.group) for part in sums]
+
+    def through(self, number: int, streams: Streams) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Take all images through block ``number``, after those before it, and yield the rows of each batch, the stream
+        after the block's attention, and the teacher's before the next block, (images, tokens, width) each."""
+        block: Any = self.student.blocks[number]
+        start, done = self.copied[number] if number else 0, 0
         views = min(self.recipe.calibration_views or 1, self.recipe.images.views)
         told = self.context.progress(
             views * self.batches.images, f"images through block {number + 1} of {len(self.copied)}"
         )
-        own, done = range(self.group.rank, self.batches.images, self.group.size), 0
         for view in range(views):
-            for place, (rows, images) in enumerate(self._read(view, own)):
+            for place, (rows, images) in enumerate(self._read(view)):
                 if number:
                     attended, target = streams.read(view, place, self.context.device)
                     stream = feed_forward(self.student.blocks[number - 1], attended)[0]
@@ -162,18 +157,20 @@ class Calibration:
                 target = self.teacher.blocks[start : self.ends[number]](target)
                 attended = attend(block, stream)
                 streams.write(view, place, attended, target)
-                if solve:
-                    self._add(sums, block, attended, target, rows)
+                yield rows, attended, target
                 told(done := done + len(rows) * self.group.size)
                 if self.group.size == 1 and self.context.stopping():
                     raise Stopped(f"block {number + 1} of {len(self.copied)}")
-        return [part.over(self.group) for part in sums]
 
-    def _add(self, sums: list[Sums], block: nn.Module, attended: Tensor, target: Tensor, rows: list[int]) -> None:
-        output, hidden = feed_forward(block, attended)
-        held = torch.tensor([is_held_out(row, self.batches.images) for row in rows], device=hidden.device)
-        for part, mask in zip(sums, (~held, held), strict=True):
-            part.add(hidden[mask].flatten(0, 1), (target - output)[mask].flatten(0, 1))
+    def no_sums(self, block: Any) -> list[Sums]:
+        """Return the sums of no tokens: of the images in use and of the held-out."""
+        fc2 = block.mlp.fc2
+        return [Sums.empty(fc2.in_features, fc2.out_features, self.context.device) for _ in range(2)]
+
+    def masks(self, rows: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return which of these rows are in use, and which are held out."""
+        held = torch.tensor([is_held_out(row, self.batches.images) for row in rows], device=device)
+        return ~held, held
 
     def _correct(self, number: int, sums: list[Sums]) -> None:
         """Add the regression's solution to f2 of a block, and record it."""
@@ -207,20 +204,12 @@ class Calibration:
             f"{self.ends[number]}: strength {strength:.0e}, held-out error {error:.4g} (uncorrected {uncorrected:.4g})"
         )
 
-    def _read(self, view: int, rows: Any, together: bool = False) -> Iterator[tuple[list[int], Tensor]]:
-        """Yield the rows and the normalised images of each batch; ``together``: all processes read the same."""
-        size = self.recipe.optimisation.batch if together else max(1, self.recipe.optimisation.batch // self.group.size)
-        wanted = [list(rows[at : at + size]) for at in range(0, len(rows), size)]
-        read = prefetched(self.batches, wanted, view)
+    def _read(self, view: int) -> Iterator[tuple[list[int], Tensor]]:
+        """Yield the rows and the normalised images of each batch of this process."""
+        own = range(self.group.rank, self.batches.images, self.group.size)
+        size = max(1, self.recipe.optimisation.batch // self.group.size)
         dtype = next(self.teacher.parameters()).dtype
-        for numbers, (pixels, _) in zip(wanted, read, strict=True):
-            images = normalise(pixels.to(self.context.device), self.recipe.input.mean, self.recipe.input.std)
-            yield numbers, images.to(dtype)
-
-
-def is_held_out(row: int, images: int) -> bool:
-    """Return whether the image of that row chooses the strength; of fewer than five images, it is the last."""
-    return row % HELD_OUT == HELD_OUT - 1 if images >= HELD_OUT else row == images - 1
+        return images_of(self.batches, own, view, size, self.recipe, self.context.device, dtype)
 
 
 # A block in two halves
@@ -302,13 +291,17 @@ class Sums:
 
     def add(self, inputs: Tensor, wanted: Tensor) -> None:
         """Add tokens: (n, inputs) and (n, outputs)."""
-        inputs, wanted = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], 1).double(), wanted.double()
+        self.add_wanted(inputs, wanted)
+        inputs = _with_ones(inputs)
         # The half above the diagonal, in blocks of columns, for `over` to mirror: a whole product takes twice as long.
         for columns in torch.arange(inputs.shape[1]).tensor_split(min(COLUMN_BLOCKS, inputs.shape[1])):
             first, end = int(columns[0]), int(columns[-1]) + 1
             self.gram[first:end, first:] += inputs[:, first:end].T @ inputs[:, first:]
-        self.cross.addmm_(inputs.T, wanted)
-        self.squares += float(wanted.square().sum())
+
+    def add_wanted(self, inputs: Tensor, wanted: Tensor) -> None:
+        """Add to H'E and E alone: for another E of the same inputs."""
+        self.cross.addmm_(_with_ones(inputs).T, wanted.double())
+        self.squares += float(wanted.double().square().sum())
 
     def over(self, group: Any) -> Sums:
         """Return the sums over all processes, with both halves of the symmetric one."""
@@ -330,6 +323,10 @@ class Sums:
         both = torch.cat([weight, bias[None]])
         total = self.squares - 2 * float((both * self.cross).sum()) + float((both * (self.gram @ both)).sum())
         return max(total, 0.0) / (self.rows * self.cross.shape[1])
+
+
+def _with_ones(inputs: Tensor) -> Tensor:
+    return torch.cat([inputs, inputs.new_ones(len(inputs), 1)], 1).double()
 
 
 def no_correction(sums: Sums) -> tuple[Tensor, Tensor]:

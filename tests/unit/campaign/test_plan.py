@@ -40,6 +40,7 @@ def test_images_jobs_and_bytes_of_a_small_campaign(campaign):
         "subset": 1,
         "fetch_teacher": 0,
         "cache_teacher": 2,  # 10% in shards of 5%
+        "choose_blocks": 0,
         "distill": 12,
         "features": 12 + 8,  # shapes for all; marks for the table's, which has no alpha of 2
         "probe": 12 + 8,
@@ -98,6 +99,21 @@ def test_a_calibrated_student_takes_a_pass_of_each_model_and_sums_of_products(sm
     images, sums = 2 * (1 + 6), 5 * (128**2 + 128 * 32 + 2 * 128 * 32)
     assert found.students == found.teachers == 2 * images
     assert found.macs == sum(images * ((4 + blocks) * block + 2 * patches + blocks * sums) for blocks in (2, 1))
+
+
+@pytest.mark.parametrize(("rule", "steps"), [("influence", 0), ("search", 3)])
+def test_choosing_blocks_takes_a_pass_of_the_teacher_and_a_search_a_student_a_step(small_config, rule, steps):
+    """Once a share of the corpus, whichever methods and ratios copy them."""
+    small_config["artifacts"]["table1"]["runs"] |= {"method": ["weco_kd", "calibrated"], "layers": [rule]}
+    small_config["targets"] = ["table1"]
+    found = stages(Campaign(small_config))["choose_blocks"]
+    block, patches = 5 * 12 * 32**2 + 2 * 5**2 * 32, 4 * (8 * 8 * 3) * 32
+    sums, again = 5 * (128**2 + 128 * 32 + 2 * 128 * 32), 5 * 128 * 32
+    whole, images = 4 * block + patches, 2 * (1 + 6)
+    assert found.jobs == 2
+    assert (found.whole.students, found.whole.teachers) == (steps * images, (1 + 2 * steps) * images)
+    walks = [2 * whole + blocks * (whole // 4 + sums + again) for blocks in (4, 3, 2)[:steps]]
+    assert found.whole.macs == images * (whole + sum(walks))
 
 
 def test_what_is_there_is_done(campaign):

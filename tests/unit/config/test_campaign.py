@@ -158,7 +158,7 @@ REFUSED = [
     ("distill.epochs", "ten", ["'ten'", "integer"]),
     ("distill.epochs", 1.5, ["1.5", "integer"]),
     ("distill.epochs", 0, ["greater than 0"]),
-    ("distill.layers", "last", ["'last'", "'paper', 'authors_code' or 'first'", "list"]),
+    ("distill.layers", "last", ["'last'", "'authors_code', 'first', 'influence' or 'search'", "list"]),
     ("distill.layers", [0], ["distill.layers: [0]", "name ", "blocks from 0 to"]),
     ("distill.layers", [999] * 6, ["distill.layers", "blocks from 0 to"]),
     ("distill.layers_of", {"nothing": "first"}, ["distill.layers_of", "'nothing'", "no known method"]),
@@ -204,7 +204,7 @@ REFUSED = [
     (
         "artifacts.table1.rows",
         ["k"],
-        ["artifacts.table1.rows.0", "'k'", "'teacher', 'r', 'alpha', 'loss_point', 'method'"],
+        ["artifacts.table1.rows.0", "'k'", "'teacher', 'r', 'alpha', 'loss_point', 'layers', 'method'"],
     ),
     ("artifacts.table1.datasets", ["mark"], ["'mark'", "did you mean marks", "known are shapes, marks"]),
     ("artifacts.table1.datasets", [], ["artifacts.table1", "kind table needs `datasets`"]),
@@ -275,6 +275,7 @@ WHOLE = {
     "figure": {"x": "alpha", "datasets": ["shapes"]},
     "latent": {"datasets": ["shapes"]},
     "rollout": {"datasets": ["shapes"], "images": 2},
+    "seconds": {"datasets": ["shapes", "marks"]},
     "computation": {},
     "claims": {},
     "students": {},
@@ -621,6 +622,30 @@ def test_a_loss_point_that_is_the_configs_own_is_no_other_run(small_config):
         }
     table["rows"] = ["method"]
     assert "artifacts.table1.runs.loss_point" in refusal(small_config)
+
+
+def test_a_rule_for_the_copied_blocks_that_is_the_configs_own_is_no_other_run(small_config):
+    """Calibrated methods have a rule of their own, whatever the config's is."""
+    table = small_config["artifacts"]["table1"]
+    table["rows"] = ["layers", "method"]
+    methods = ["scratch_kd", "weco_kd", "calibrated"]
+    runs = {"teacher": ["one"], "method": methods, "r": [2], "k": [2], "alpha": [1]}
+    table["runs"] = {**runs, "layers": ["paper", "authors_code", "search"]}
+    for own in ("paper", "search"):
+        change(small_config, "distill.layers", own)
+        found = [(run.method, run.layers) for run in parse(small_config).runs_of("table1")]
+        others = {"paper", "authors_code", "search"} - {own}
+        assert len(found) == 7
+        assert set(found) == {
+            ("scratch_kd", None),
+            ("weco_kd", None),
+            *(("weco_kd", rule) for rule in others),
+            ("calibrated", None),
+            ("calibrated", "paper"),
+            ("calibrated", "search"),
+        }
+    table["rows"] = ["method"]
+    assert "artifacts.table1.runs.layers" in refusal(small_config)
 
 
 def test_pretraining_names_a_teacher_and_a_data_set(small_config):

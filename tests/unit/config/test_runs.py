@@ -16,7 +16,7 @@ from wecolora.core.errors import BadInput
 
 ADAPTERS = ["wecolora", "weco_lora_qv"]
 PLAIN = ["weco_kd", "scratch_kd"]
-SEEDLESS = ["calibrated", "calibrated_k"]  # nothing in them is drawn
+SEEDLESS = ["weight_copy", "calibrated", "calibrated_k"]  # nothing in them is drawn
 TOKENLESS = ["dmae", "deit", "deit_hard", "deit_soft", "minivit", "minivit_depth", *SEEDLESS]  # no loss compares tokens
 LIMITS = settings(deadline=None, max_examples=200)
 
@@ -35,6 +35,7 @@ runs = st.builds(
     alpha=alphas,
     seed=st.integers(0, 10**6),
     loss_point=st.sampled_from([None, "before_norm", "after_norm"]),
+    layers=st.sampled_from([None, "paper", "authors_code", "first", "influence", "search"]),
 )
 
 
@@ -60,7 +61,7 @@ def test_slugs_are_plain_file_names(run):
     slug = run.slug()
     assert set(slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.")
     if run.method != "teacher":
-        assert re.search(r"_a[0-9.]+(_s\d+)?(_before_norm|_after_norm)?$", slug)  # no exponent
+        assert re.search(r"_a[0-9.]+(_s\d+)?(_before_norm|_after_norm)?(_[a-z_]+)?$", slug)  # no exponent
 
 
 @pytest.mark.parametrize(
@@ -182,6 +183,15 @@ def test_a_loss_point_is_dropped_where_no_tokens_are_compared(method):
 def test_a_loss_point_is_kept_where_tokens_are_compared(method):
     before, after, unsaid = (RunSpec("t", method, 2, 4, 1, 0, point) for point in ("before_norm", "after_norm", None))
     assert len({before, after, unsaid}) == 3 and len({run.slug() for run in (before, after, unsaid)}) == 3
+
+
+@pytest.mark.parametrize("method", sorted({*METHODS} - {"teacher"}))
+def test_a_rule_for_the_copied_blocks_is_kept_where_a_student_starts_from_them(method):
+    unsaid, first, search = (RunSpec("t", method, 2, 4, 1, 0, layers=rule) for rule in (None, "first", "search"))
+    copies = METHODS[method].start == "copy"
+    assert len({unsaid, first, search}) == len({run.slug() for run in (unsaid, first, search)}) == (3 if copies else 1)
+    assert first.layers == ("first" if copies else None)
+    assert not copies or first.slug() == f"{unsaid.slug()}_first"
 
 
 @pytest.mark.parametrize("method", sorted({*METHODS} - {"teacher"}))

@@ -28,6 +28,22 @@ def test_what_was_saved_is_loaded_bit_by_bit(state, tmp_path):
     assert all(torch.equal(found["optimiser"]["state"][0][name], value) for name, value in moments.items())
 
 
+def test_the_time_of_earlier_attempts_counts_up_to_their_last_save(state, tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    first = Checkpoint(tmp_path, "run")
+    now[0] = 107.0
+    first.save(state)
+    now[0] = 150.0  # killed here, and begun again later
+    second = Checkpoint(tmp_path, "run")
+    assert second.spent == 0 and "seconds" not in second.load() and second.spent == 7
+    now[0] = 153.0
+    second.save(state)
+    third = Checkpoint(tmp_path, "run")
+    third.load()
+    assert third.spent == 10
+
+
 def test_the_newest_state_replaces_the_last_and_leaves_no_other_file(state, tmp_path):
     file = Checkpoint(tmp_path, "run")
     file.save(state)

@@ -24,7 +24,7 @@ def write(folder, seed, last, *, dataset="digits", method="wecolora", changes=No
     slug = method if teacher else f"{method}_r2_k8_a10_s{seed}"
     axes = {"teacher": "one", "method": method, "r": 1 if teacher else 2, "k": None if teacher else 8}
     axes |= {"alpha": None if teacher else 10.0, "seed": seed, "loss_point": None if teacher else "after_norm"}
-    recipe = None if teacher else {**axes, "epochs": 3, "architecture": {"depth": 4}, "corpus": "photos", **distill}
+    recipe = None if teacher else {**axes, "epochs": 3, "layers": "paper", "architecture": {"depth": 4}, **distill}
     score = {
         "run": {**axes, "dataset": dataset, "slug": slug},
         "metric": "mean AUC" if dataset == "tags" else "top-1",
@@ -332,6 +332,32 @@ def test_scores_csv_is_read_where_the_runs_are_gone(sides):
     assert list(compared((b, b)).cells["class"]) == ["same number"] * 2
     write(a, 1, 51.5)
     assert set(compared(sides).cells["class"]) == {"same number", "within the spread"}
+
+
+def test_runs_of_other_blocks_are_other_cells(sides):
+    """Whatever the config's own rule is, which their names leave out."""
+    for folder, rule in zip(sides, ("paper", "first"), strict=True):
+        path = write(folder, 0, 50.0, layers=rule)
+        named = path.parents[2] / "wecolora_r2_k8_a10_s0_search" / "scores" / path.name
+        named.parent.mkdir(parents=True)
+        score = json.loads(path.read_text())
+        score["run"]["slug"], score["last"], score["recipe"]["distill"]["layers"] = named.parts[-3], 40.0, "search"
+        named.write_text(json.dumps(score))
+        write_table(folder)
+    found = {cell.layers: result[0].last for cell, result in read_side(sides[0]).cells.items()}
+    assert found == {"": 50, "search": 40}
+    assert list(compared(sides).keys["key"]) == ["recipe.distill.layers"] and len(compared(sides).cells) == 2
+    shutil.rmtree(sides[0] / "runs")
+    assert {cell.layers for cell in read_side(sides[0]).cells} == {"", "search"}
+
+
+def test_a_table_of_scores_from_before_blocks_were_named_is_read(sides):
+    write(sides[0], 0, 50.0)
+    write_table(sides[0])
+    shutil.rmtree(sides[0] / "runs")
+    whole = read_side(sides[0])
+    pd.read_csv(sides[0] / "scores.csv", dtype=str).drop(columns="layers").to_csv(sides[0] / "scores.csv", index=False)
+    assert read_side(sides[0]) == whole
 
 
 def test_names_in_scores_csv_are_texts(sides):

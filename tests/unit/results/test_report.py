@@ -66,7 +66,11 @@ def write_run(root, run):
         | {"lr": 0.1, "signs": [COLLAPSE] if collapsed and epoch > 1 else []}
         for epoch in (1, 2, 3)
     ]
-    student = {"recipe": {**axes, "lr": 0.0625}, "teacher_sha256": f"{teacher}-sha", "environment": ENVIRONMENT}
+    student = {
+        "recipe": {**axes, "lr": 0.0625, "layers": "paper"},
+        "teacher_sha256": f"{teacher}-sha",
+        "environment": ENVIRONMENT,
+    }
     student |= {"images": 1234, "history": history}
     happened = {"finished": f"2031-01-0{RUNS.index(run) + 1}T00:00:00+0000", "seconds": 60.0, "host": "there"}
     happened["git"] = "f00d"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from wecolora.core.errors import BadInput
-from wecolora.results.scores import AXES, COLUMNS, over_seeds, read_scores
+from wecolora.results.scores import AXES, COLUMNS, copied_layers, over_seeds, read_scores
 
 SCORES = [
     ("t2", "wecolora", 2, 8, 10, 0, "photos", 71.5),
@@ -24,7 +24,7 @@ SCORES = [
 def test_a_row_is_a_run_on_a_data_set(score_files):
     frame = read_scores(score_files(*SCORES))
     assert list(frame.columns) == COLUMNS and len(frame) == len(SCORES)
-    assert COLUMNS[:8] == AXES == ["teacher", "method", "r", "k", "alpha", "loss_point", "seed", "dataset"]
+    assert COLUMNS[:9] == AXES == ["teacher", "method", "r", "k", "alpha", "loss_point", "layers", "seed", "dataset"]
     found = [
         (row.teacher, row.method, row.r, None if pd.isna(row.k) else row.k, row.alpha, row.seed, row.dataset, row.last)
         for row in frame.itertuples()
@@ -58,12 +58,12 @@ def test_a_teacher_has_neither_alpha_nor_seed(score_files):
     for frame in (read_scores(paths), read_scores(paths[-1:])):
         assert [str(frame[axis].dtype) for axis in ("k", "alpha", "seed")] == ["Int64", "float64", "Int64"]
         (teacher,) = frame[frame.method == "teacher"].to_dict("records")
-        assert all(pd.isna(teacher[axis]) for axis in ("k", "alpha", "seed", "loss_point"))
+        assert all(pd.isna(teacher[axis]) for axis in ("k", "alpha", "seed", "loss_point", "layers"))
         assert (teacher["r"], teacher["last"]) == (1, 80)
     frame = read_scores(paths)
     assert list(frame["seed"].dropna()) == [0, 0, 0, 1, 0, 0, 0] and len(frame) == 8
     pd.testing.assert_frame_equal(read_scores(reversed(paths)), frame)
-    assert "t1,teacher,1,,,,,photos,whatever,top-1,80.0" in frame.to_csv(index=False)
+    assert "t1,teacher,1,,,,,,photos,whatever,top-1,80.0" in frame.to_csv(index=False)
 
 
 def test_a_teacher_is_not_lost_among_the_means(score_files):
@@ -137,3 +137,24 @@ def test_a_score_in_the_place_of_another_is_named(score_files, tmp_path):
         else:
             with pytest.raises(BadInput, match=r"it is of one/whatever/scores/photos\.json.*delete it to probe again"):
                 read_scores([place])
+
+
+@pytest.mark.parametrize(
+    ("method", "layers", "expected"),
+    [
+        ("wecolora", "paper", "paper"),
+        ("calibrated", "search", "search"),
+        ("weco_kd", [0, 2, 11], "0 2 11"),
+        ("top_kd", "paper", None),
+        ("scratch_kd", "first", None),
+    ],
+)
+def test_the_blocks_that_were_copied_are_those_of_the_recipe(method, layers, expected):
+    assert copied_layers({"method": method, "layers": layers}) == expected
+
+
+def test_a_users_own_method_says_itself_what_it_starts_from():
+    for start, expected in {"copy": "first", "random": None}.items():
+        recipe = {"method": "mine", "layers": "first", "own_methods": {"mine": {"start": start}}}
+        assert copied_layers(recipe) == expected
+    assert copied_layers(None) is None

@@ -143,6 +143,29 @@ def test_the_loss_points_are_groups_of_their_own(score_files):
     ]
 
 
+def test_the_rules_for_the_copied_blocks_are_groups_of_their_own(score_files):
+    """What starts from other blocks, or from none, is a group too: it does not compete."""
+    files = score_files(("t", "scratch_kd", 2, None, 1, 0, "photos", 99))
+    for rule, scores in {"search": (60, 50), "paper": (30, 40), "0 5": (10, 20)}.items():
+        layers = [0, 5] if rule == "0 5" else rule
+        files += score_files(
+            ("t", "weco_kd", 2, None, 1, 0, "photos", scores[0]),
+            ("t", "wecolora", 2, 8, 1, 0, "photos", scores[1]),
+            layers=layers,
+        )
+    one = recipe(rows=["layers", "method"], methods=["scratch_kd", "weco_kd", "wecolora"], datasets={"photos": "P"})
+    printed = printed_table(tidy_table(read_scores(files), one), one)
+    assert printed.values.tolist() == [
+        ["every r-th (paper)", "WeCo+KD", "30.0"],
+        ["", "WeCoLoRA", "**40.0**"],
+        ["search", "WeCo+KD", "**60.0**"],
+        ["", "WeCoLoRA", "50.0"],
+        ["-", "Scratch KD", "**99.0**"],
+        ["0 5", "WeCo+KD", "10.0"],
+        ["", "WeCoLoRA", "**20.0**"],
+    ]
+
+
 def test_rows_follow_the_configs_order_and_columns_too(score_files):
     methods, teachers = ["wecolora", "scratch_kd", "weco_kd"], {"zeta": "Z", "alpha": "A"}
     scores = [
