@@ -12,12 +12,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import decode, probes, reads, steps
+from benchmarks import calibration, decode, probes, reads, steps
 from benchmarks.common import Setting
 from wecolora.core import hardware
 
 WIDTH = 100
-BENCHMARKS = {"steps": steps, "reads": reads, "probes": probes, "decode": decode}
+BENCHMARKS = {"steps": steps, "reads": reads, "probes": probes, "decode": decode, "calibration": calibration}
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from wecolora.config.recipes import CacheRecipe, CorpusViews, DistillRecipe, Student, TeacherInput
 from wecolora.config.teachers import Architecture
 from wecolora.config.training import Optimisation
-from wecolora.data.images import Index
+from wecolora.data.images import ARRAY, Index
 from wecolora.models.vit import build
 from wecolora.training.cache import CacheReader, Recording, write_shard
 
@@ -72,14 +72,16 @@ def random_images(folder: Path, train: int, test: int = 0) -> Index:
     """Write noise images of 256 x 256 in two classes, and return their index."""
     count = train + test
     rng = np.random.default_rng(0)
-    np.save(folder / f"images{count}.npy", rng.integers(0, 256, (count, 256, 256, 3), np.uint8))
+    root = folder / f"images{count}"
+    root.mkdir(exist_ok=True)
+    np.save(root / ARRAY, rng.integers(0, 256, (count, 256, 256, 3), np.uint8))
     return Index(
         name="random",
-        root=str(folder),
+        root=str(root),
         classes=["even", "odd"],
         multilabel=False,
         ids=[f"image{number}" for number in range(count)],
-        paths=[f"images{count}.npy"] * count,
+        paths=[ARRAY] * count,
         offsets=list(range(count)),
         labels=[[number % 2] for number in range(count)],
         split=["train"] * train + ["test"] * test,

@@ -7,6 +7,8 @@ import os
 import platform
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -38,6 +40,17 @@ def device(threads: int) -> str:
     if given := os.environ.get("CUDA_VISIBLE_DEVICES"):
         log.warning("WARNING: the job was given GPU %s, but torch finds none: it runs on the CPU.", given)
     return "cpu"
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Products of float32 within have all of its digits: a GPU makes others in TF32, which has three."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def deterministic() -> None:

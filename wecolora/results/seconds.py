@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import ArtifactRecipe
@@ -69,13 +70,14 @@ def draw(points: pd.DataFrame, recipe: ArtifactRecipe) -> Figure:
         for method, line in of_set.groupby("method", sort=False):
             _draw_method(panel, METHODS[str(method)], line, markers)
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panel.set_title(wrapped(f"{label} ({of_set['metric'].iloc[0]}, %)", 2.3))
         panel.grid(alpha=0.3)
         panel.tick_params(labelbottom=True)
+        panel.set_xlabel("seconds of the distillation job")
     for panel in panels[len(recipe.datasets) :]:
         panel.set_axis_off()
     figure.suptitle(wrapped(recipe.title, 2.4 * across), fontsize=10)
-    figure.supxlabel("Seconds of the distillation job", fontsize=9)
     handles = [_key(METHODS[name]) for name in methods]
     handles += [
         Line2D([], [], color="0.4", marker=markers[alpha], linestyle="", label=f"α = {alpha:g}%") for alpha in alphas
@@ -100,6 +102,7 @@ def _draw_method(panel: Any, method: Any, line: pd.DataFrame, markers: Mapping[f
             color=method.colour,
             markersize=5,
             capsize=2,
+            elinewidth=0.8,
         )
 
 

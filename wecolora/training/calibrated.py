@@ -14,7 +14,7 @@ import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 from wecolora.config.methods import METHODS
 from wecolora.config.recipes import DistillRecipe
 from wecolora.core.errors import BadInput, Stopped
+from wecolora.core.hardware import full_float32
 from wecolora.models.lora import adapter_size
 from wecolora.models.vit import embedded
 from wecolora.models.weight_copy import copy_weights, layers
@@ -34,7 +35,7 @@ from wecolora.training.untrained import closing_record, images_of, is_held_out
 
 # Ridge strengths, as shares of the mean variance of the layer's inputs; the held-out images choose.
 STRENGTHS = tuple(10.0**power for power in range(-6, 4))
-COLUMN_BLOCKS = 8
+COLUMN_BLOCKS, ROWS = 8, 4096  # of a product
 
 
 def calibrate(
@@ -267,14 +268,15 @@ class Streams:
 
 @dataclass
 class Sums:
-    """Sums of products over tokens, in float64: of f2's inputs H with a column of ones, H'H and H'E, and of E."""
+    """Sums over tokens, in float64, of products: of f2's inputs H with a column of ones, H'H and H'E, and of E."""
 
     gram: Tensor
     cross: Tensor
     squares: float = 0.0
+    shift: Tensor | None = None  # that is taken off H, (inputs,), until `over` puts it back
 
     @classmethod
-    def empty(cls, inputs: int, outputs: int, device: str) -> Sums:
+    def empty(cls, inputs: int, outputs: int, device: str) -> Self:
         """Return those of no tokens."""
         gram = torch.zeros(inputs + 1, inputs + 1, dtype=torch.float64, device=device)
         return cls(gram, torch.zeros(inputs + 1, outputs, dtype=torch.float64, device=device))
@@ -290,24 +292,50 @@ class Sums:
         return self.squares / (self.rows * self.cross.shape[1])
 
     def add(self, inputs: Tensor, wanted: Tensor) -> None:
-        """Add tokens: (n, inputs) and (n, outputs)."""
-        self.add_wanted(inputs, wanted)
-        inputs = _with_ones(inputs)
-        # The half above the diagonal, in blocks of columns, for `over` to mirror: a whole product takes twice as long.
-        for columns in torch.arange(inputs.shape[1]).tensor_split(min(COLUMN_BLOCKS, inputs.shape[1])):
-            first, end = int(columns[0]), int(columns[-1]) + 1
-            self.gram[first:end, first:] += inputs[:, first:end].T @ inputs[:, first:]
+        """Add tokens: (n, inputs) and (n, outputs), of float32 or float64.
+
+        Products of a few thousand tokens are made in that precision, 64 times faster than float64 on a GPU for games,
+        and are summed in float64. They are taken about the first tokens' mean, which float32 would else be lost in.
+        """
+        shifted = self._shifted(inputs)
+        self._add_wanted(shifted, wanted)
+        with full_float32():
+            for part in shifted.split(ROWS):
+                # The half above the diagonal, by columns, for `over` to mirror: the whole would take twice as long.
+                for columns in torch.arange(part.shape[1]).tensor_split(min(COLUMN_BLOCKS, part.shape[1])):
+                    first, end = int(columns[0]), int(columns[-1]) + 1
+                    self.gram[first:end, first:] += part[:, first:end].T @ part[:, first:]
 
     def add_wanted(self, inputs: Tensor, wanted: Tensor) -> None:
         """Add to H'E and E alone: for another E of the same inputs."""
-        self.cross.addmm_(_with_ones(inputs).T, wanted.double())
+        self._add_wanted(self._shifted(inputs), wanted)
+
+    def _add_wanted(self, shifted: Tensor, wanted: Tensor) -> None:
+        with full_float32():
+            for part, aim in zip(shifted.split(ROWS), wanted.split(ROWS), strict=True):
+                self.cross += part.T @ aim
         self.squares += float(wanted.double().square().sum())
 
+    def _shifted(self, inputs: Tensor) -> Tensor:
+        """Return inputs less the mean of the first ones, with a column of ones."""
+        if self.shift is None and len(inputs):
+            self.shift = inputs.mean(0)
+        shifted = inputs.new_ones(len(inputs), inputs.shape[1] + 1)
+        if self.shift is not None:
+            torch.sub(inputs, self.shift, out=shifted[:, :-1])
+        return shifted
+
     def over(self, group: Any) -> Sums:
-        """Return the sums over all processes, with both halves of the symmetric one."""
-        squares = torch.tensor(self.squares, dtype=torch.float64, device=self.gram.device)
-        gram, cross, squares = (group.all_mean(one) * group.size for one in (self.gram, self.cross, squares))
-        return Sums(gram.triu() + gram.triu(1).T, cross, float(squares))
+        """Return the sums over all processes, with both halves of the symmetric one, and about zero."""
+        gram, cross = self.gram.triu() + self.gram.triu(1).T, self.cross.clone()
+        if self.shift is not None:
+            shift = torch.cat([self.shift.double(), gram.new_zeros(1)])
+            total, rows = gram[:, -1].clone(), float(gram[-1, -1])
+            gram += torch.outer(total, shift) + torch.outer(shift, total) + rows * torch.outer(shift, shift)
+            cross += torch.outer(shift, cross[-1])
+        squares = torch.tensor(self.squares, dtype=torch.float64, device=gram.device)
+        gram, cross, squares = (group.all_mean(one) * group.size for one in (gram, cross, squares))
+        return Sums(gram, cross, float(squares))
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(self.gram + other.gram, self.cross + other.cross, self.squares + other.squares)
@@ -323,10 +351,6 @@ class Sums:
         both = torch.cat([weight, bias[None]])
         total = self.squares - 2 * float((both * self.cross).sum()) + float((both * (self.gram @ both)).sum())
         return max(total, 0.0) / (self.rows * self.cross.shape[1])
-
-
-def _with_ones(inputs: Tensor) -> Tensor:
-    return torch.cat([inputs, inputs.new_ones(len(inputs), 1)], 1).double()
 
 
 def no_correction(sums: Sums) -> tuple[Tensor, Tensor]:

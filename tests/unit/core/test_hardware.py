@@ -8,6 +8,7 @@ import warnings
 from importlib.metadata import PackageNotFoundError
 
 import numpy
+import pytest
 import torch
 
 from wecolora.core import hardware
@@ -61,3 +62,16 @@ def test_a_checkout_that_nobody_installed_has_an_environment(monkeypatch):
 
 def test_the_environment_tells_of_several_processes():
     assert hardware.environment("cpu", 4) == {**hardware.environment("cpu"), "processes": 4}
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_products_within_have_all_digits_of_float32_and_what_was_set_comes_back(before):
+    matmul = torch.backends.cuda.matmul
+    kept, matmul.allow_tf32 = matmul.allow_tf32, before
+    try:
+        with pytest.raises(KeyError), hardware.full_float32():
+            assert not matmul.allow_tf32
+            raise KeyError
+        assert matmul.allow_tf32 is before
+    finally:
+        matmul.allow_tf32 = kept

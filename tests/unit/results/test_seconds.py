@@ -99,6 +99,8 @@ def test_many_sets_and_methods_hide_nothing(scores):
     figure = draw(pd.concat(rows), recipe(datasets=datasets))
     figure.canvas.draw()
     assert [panel.axison for panel in figure.axes] == [True] * 5 + [False]
+    ticks = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert {"10", "100"} <= set(ticks) and not any("$" in tick for tick in ticks)  # text is not parsed as mathematics
     legend = figure.legends[0].get_window_extent()
     assert all(panel.get_window_extent().y0 > legend.y1 for panel in figure.axes[:5])
     assert figure.axes[0].get_window_extent().height > 100

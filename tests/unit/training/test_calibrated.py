@@ -72,6 +72,20 @@ def problem():
     return inputs, inputs @ rng.normal(size=(8, 5)) + rng.normal(size=(60, 5)) - 2
 
 
+@pytest.mark.parametrize("strength", [1e-4, 1e-2, 1.0])
+def test_products_of_float32_lose_no_weak_penalty(strength):
+    """Inputs far from zero, and of a spectrum that falls by six powers of ten: about zero, float32 would lose it."""
+    rng = np.random.default_rng(3)
+    turned = np.linalg.qr(rng.normal(size=(40, 40)))[0]
+    inputs = ((rng.normal(size=(3000, 40)) * np.logspace(0, -3, 40)) @ turned + 30).astype(np.float32)
+    wanted = (inputs @ rng.normal(size=(40, 5)) + rng.normal(size=(3000, 5))).astype(np.float32)
+    weight, bias = ridge(sums_of(inputs, wanted), strength)
+    exact = inputs.astype(float)
+    expected = Ridge(alpha=strength * len(inputs) * exact.var(0).mean(), solver="svd").fit(exact, wanted)
+    np.testing.assert_allclose(weight.T, expected.coef_, rtol=2e-3, atol=2e-3 * np.abs(expected.coef_).max())
+    np.testing.assert_allclose(exact @ weight.numpy() + bias.numpy(), expected.predict(exact), atol=2e-3)
+
+
 @pytest.mark.parametrize("strength", [1e-6, 1e-2, 1.0])
 def test_the_solution_is_scikit_learns(problem, strength):
     inputs, wanted = problem
