@@ -207,7 +207,7 @@ def _cache(c: Campaign, paths: Layout, shard: str) -> Job:
 def _distill(c: Campaign, paths: Layout, slug: str) -> Job:
     run = RunSpec.parse("tiny", slug)
     inputs = {"index": c.corpus, "subset": c.subset, "weights": c.weights("tiny"), "shards": c.shards(run)}
-    inputs |= {"resume": RESUME, "recipe": c.distill_recipe(run), "threads": 1, "group": ProcessGroup()}
+    inputs |= {"blocks": [], "resume": RESUME, "recipe": c.distill_recipe(run), "threads": 1, "group": ProcessGroup()}
     outputs = {"student": c.student(run), "provenance": paths.provenance.format(teacher="tiny", run=slug)}
     return Job(distill.main, inputs, outputs)
 

@@ -16,7 +16,7 @@ def main(*, index, subset, weights, shards, blocks, resume, recipe, threads):
     device = hardware.device(threads)
     teacher = vit.load(wanted.input.architecture.model_dump(), weights, head=True)
     sha256 = files.sha256(weights)
-    batches, ids = open_batches(index, subset, shards, wanted, teacher, sha256, device, threads - 1)
+    batches, ids = open_batches(index, subset, shards, wanted, (teacher, sha256), device, threads - 1)
     state = Checkpoint(resume, job.fingerprint(recipe, sha256, files.sha256(index), *ids))
     with job.stop_deferred() as stopping:
         context = JobContext(device=device, checkpoint=state, log=job.log.info, progress=Progress, stopping=stopping)

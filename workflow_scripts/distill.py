@@ -20,7 +20,7 @@ def main(*, index, subset, weights, shards, blocks, student, provenance, resume,
     device = hardware.device(threads)
     teacher = vit.load(wanted.input.architecture.model_dump(), weights, head=True)
     sha256 = files.sha256(weights)
-    batches, ids = open_batches(index, subset, shards, wanted, teacher, sha256, device, threads - 1)
+    batches, ids = open_batches(index, subset, shards, wanted, (teacher, sha256), device, threads - 1)
     known = [recipe, sha256, files.sha256(index), *ids]
     asked, chosen = wanted.model_dump(mode="json"), {}
     if blocks:

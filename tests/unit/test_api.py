@@ -85,6 +85,7 @@ def workflows(tmp_path, teacher, folder, method):
         subset=subset,
         weights=tmp_path / "teacher.safetensors",
         shards=[],
+        blocks=[],
         student=student,
         provenance=tmp_path / "circumstances.json",
         resume=str(tmp_path / "resume"),

@@ -51,7 +51,7 @@ def jobs():
             campaign.cache_recipe("tiny", 0),
         ),
         "distill": (
-            Named(index=index, subset=subset, weights=weights, shards=shards),
+            Named(index=index, subset=subset, weights=weights, shards=shards, blocks=[]),
             Named(**student, provenance=paths.provenance.format(**names)),
             campaign.distill_recipe(SPEC),
         ),

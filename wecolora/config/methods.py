@@ -115,7 +115,7 @@ METHODS: dict[str, Method] = {
         "copy",
         "nothing",
         needs=frozenset({"teacher"}),
-        colour="#AAAAAA",
+        colour="#CCBB99",
         fitted_by="training.untrained:untrained",
     ),
     "scratch_kd": Method("Scratch KD", "random", "all", colour="#CC79A7"),

@@ -101,25 +101,24 @@ def open_batches(
     subset: str,
     shards: Sequence[str],
     recipe: DistillRecipe,
-    teacher: VisionTransformer,
-    teacher_sha256: str,
+    teacher: tuple[VisionTransformer, str],
     device: str,
     workers: int,
 ) -> tuple[Batches, list[str]]:
     """Return the images of a run, from the teacher's cache where there are shards of it, and their ids.
 
-    ``teacher`` has the weights of that sha256, and gives the tokens where no cache does.
+    ``teacher``, with the sha256 of its weights, gives the tokens where no cache does.
     """
-    method = METHODS[recipe.method]
+    method, (model, sha256) = METHODS[recipe.method], teacher
     # A cache knows its images by their ids, and so does without the index.
     known = read_index(index) if method.reads_labels or not shards else None
     positions, ids, share = read_subset(subset, known)
     images = prefix_length(share, recipe.student.alpha)
     labels = torch.tensor(known.single_labels(positions[:images])) if method.reads_labels and known else None
     if known is None or shards:
-        reader = CacheReader(shards, recipe.cache(), teacher_sha256, ids[:images])
+        reader = CacheReader(shards, recipe.cache(), sha256, ids[:images])
         return CachedBatches(reader, images, labels, tokens=method.reads_tokens), ids[:images]
-    running = teacher if method.reads_tokens else None
+    running = model if method.reads_tokens else None
     return OnlineBatches(known, positions[:images], running, recipe, labels, device, workers), ids[:images]
 
 

@@ -57,6 +57,7 @@ def whole(config):
         },
         "figure2": {**words, "kind": "latent", "datasets": ["marks"]},
         "figure3": {**words, "kind": "rollout", "datasets": ["shapes"], "images": 2},
+        "speed": {**words, "kind": "seconds", "runs": {**runs, "layers": ["search"]}, "datasets": ["marks"]},
         "study": {**words, "kind": "computation"},
         "verdicts": {"title": "V", "caption": "C", "kind": "claims"},
     }
@@ -94,6 +95,8 @@ def recipes(config):
         if run.method == "teacher":
             continue
         found["distill", run] = campaign.distill_recipe(w)
+        if campaign.blocks(w):
+            found["choose", run.share] = campaign.blocks_recipe(run.teacher, "search", run.alpha)
         for path in campaign.shards(w):
             shard = path.removesuffix(".h5").rpartition("/")[2]
             found["cache", shard] = campaign.cache_recipe(run.teacher, int(shard))
@@ -122,7 +125,7 @@ def test_recipes_are_canonical_json_and_the_same_each_time(whole):
     first, second = recipes(whole), recipes(copy.deepcopy(whole))
     assert first == second
     stages = {"prepare", "subset", "pretrain", "compare", "cache", "distill", "features", "probe", "sight", "report"}
-    stages |= {"fetch", *DRAWN}
+    stages |= {"fetch", "choose", *DRAWN}
     assert {stage for stage, _ in first} == stages
     for (stage, _), text in first.items():
         values = json.loads(text)
@@ -159,21 +162,29 @@ EFFECTS = [
     ("artifacts.verdicts.caption", "Other words.", {"claims", "report"}),
     ("artifacts.figure3.images", 3, {"rollout"}),
     ("title", "Other words", {"report"}),
-    ("targets", ["verdicts", "figure5", "table1", "table2", "figure2", "figure3", "study"], {"report"}),  # their order
-    ("teachers.one.label", "Another name", {"table", "figure", "latent", "rollout", "computation", "claims", "report"}),
-    ("teachers.one.stands_for", "vitb_sup", {"table", "figure", "latent", "rollout", "claims", "report"}),
+    (
+        "targets",
+        ["verdicts", "figure5", "table1", "table2", "figure2", "figure3", "study", "speed"],
+        {"report"},
+    ),  # their order
+    (
+        "teachers.one.label",
+        "Another name",
+        {"table", "figure", "latent", "rollout", "computation", "claims", "report", "seconds"},
+    ),
+    ("teachers.one.stands_for", "vitb_sup", {"table", "figure", "latent", "rollout", "claims", "report", "seconds"}),
     ("datasets.shapes.label", "Forms", {"table", "figure", "rollout", "claims", "report"}),
     ("datasets.shapes.stands_for", "inat19", {"table", "figure", "rollout", "claims", "report"}),
     ("datasets.marks.train", 90, {"prepare", "pretrain"}),
-    ("distill.batch", 16, {"distill", "computation"}),
+    ("distill.batch", 16, {"distill", "computation", "choose"}),
     ("distill.epochs", 3, {"distill"}),
     ("distill.lr_scaling", "linear_256", {"distill"}),
     ("distill.teacher", "online", {"distill"}),
-    ("corpus.views", 3, {"cache", "distill", "computation"}),
-    ("corpus.seed", 1, {"subset", "cache", "distill"}),
+    ("corpus.views", 3, {"cache", "distill", "computation", "choose"}),
+    ("corpus.seed", 1, {"subset", "cache", "distill", "choose"}),
     ("corpus.strategy", "uniform", {"subset"}),
-    ("teachers.one.mean", [0.1, 0.2, 0.3], {"cache", "distill", "features", "sight", "pretrain", "compare"}),
-    ("normalisation", "imagenet", {"cache", "distill", "features", "sight"}),
+    ("teachers.one.mean", [0.1, 0.2, 0.3], {"cache", "distill", "features", "sight", "pretrain", "compare", "choose"}),
+    ("normalisation", "imagenet", {"cache", "distill", "features", "sight", "choose"}),
 ]
 
 
@@ -261,12 +272,14 @@ def test_a_stages_revision_is_in_its_recipe(whole, monkeypatch):
         "subset": {"subset"},
         "pretrain_teacher": {"pretrain"},
         "compare_teacher": {"compare"},
-        "cache_teacher": {"cache", "distill"},  # what a run reads is part of what it is
-        "distill": {"distill"},
+        "cache_teacher": {"cache", "distill", "choose"},  # what a run reads is part of what it is
+        "choose_blocks": {"choose"},
+        "distill": {"distill", "choose"},
         "features": {"features"},
         "probe": {"probe", "compare"},
         "table": {"table", "report"},
         "figure": {"figure"},
+        "seconds": {"seconds"},
         "latent": {"latent"},
         "rollout": {"rollout", "sight"},
         "claims": {"claims"},
@@ -279,8 +292,9 @@ def test_a_stages_revision_is_in_its_recipe(whole, monkeypatch):
         assert {job[0] for job in old if old[job] != new[job]} == reached
         monkeypatch.undo()
     assert set(workflow.REVISIONS) == {
-        "fetch_teacher", "prepare", "subset", "pretrain_teacher", "compare_teacher", "cache_teacher", "distill",
-        "features", "probe", "table", "figure", "latent", "rollout", "claims", "computation", "report"
+        "fetch_teacher", "prepare", "subset", "pretrain_teacher", "compare_teacher", "cache_teacher", "choose_blocks",
+        "distill", "features", "seconds", "probe", "table", "figure", "latent", "rollout", "claims",
+        "computation", "report"
     }  # fmt: skip
 
 
@@ -339,9 +353,9 @@ def test_a_teacher_is_probed_as_it_is(whole):
 @pytest.mark.parametrize("targets", [[], ["verdicts"], ["verdicts", "study"]])
 def test_claims_depend_on_the_scores_of_all_tables_and_figures(whole, targets):
     campaign = Campaign({**whole, "targets": targets})
-    wanted = {path for name in ("table1", "table2", "figure5") for path in campaign.scores_of(name)}
+    wanted = {path for name in ("table1", "table2", "figure5", "speed") for path in campaign.scores_of(name)}
     found = campaign.scores_of("verdicts")
-    assert set(found) == wanted and len(found) == len(wanted) == 2 * 2 * 2 * 2 + 2 * 2 + 2
+    assert set(found) == wanted and len(found) == len(wanted) == 2 * 2 * 2 * 2 + 2 * 2 + 2 + 2
     assert set(campaign.all_scores()) == wanted
     assert {path.replace("student.json", "") for path in campaign.told()} == {
         path.partition("scores/")[0] for path in wanted if "/teacher/" not in path

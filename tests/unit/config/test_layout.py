@@ -12,6 +12,7 @@ from wecolora.config.layout import LOGS, RESULTS, RESUME, Layout
 
 REPOSITORY = Path(__file__).parents[3]
 NAMES = {"teacher": "t", "run": "wecolora_r2_k4_a1_s0", "dataset": "d", "shard": "003", "job": "j", "artifact": "a"}
+NAMES |= {"layers": "search", "alpha": "2.5"}
 # Spelt out by hand: users' scripts, and campaigns that are there already, know these.
 PATHS = {
     "index": "results/small/data/d/index.parquet",
@@ -23,6 +24,7 @@ PATHS = {
     "pretrained_about": "results/small/teachers/t.json",
     "card": "results/small/teachers/t.card.json",
     "cache": "results/small/teachers/t/cache/003.h5",
+    "blocks": "results/small/teachers/t/blocks/search_a2.5.json",
     "student": "results/small/runs/t/wecolora_r2_k4_a1_s0/student.safetensors",
     "about": "results/small/runs/t/wecolora_r2_k4_a1_s0/student.json",
     "provenance": "results/small/runs/t/wecolora_r2_k4_a1_s0/circumstances.json",
@@ -49,7 +51,10 @@ def test_every_path_is_in_this_list():
     ("kind", "files"),
     [
         ("table", ["tables/a.csv", "tables/a.md", "tables/a.tex"]),
-        *((kind, ["figures/a.csv", "figures/a.png", "figures/a.pdf"]) for kind in ("figure", "latent", "rollout")),
+        *(
+            (kind, ["figures/a.csv", "figures/a.png", "figures/a.pdf"])
+            for kind in ("figure", "seconds", "latent", "rollout")
+        ),
         ("claims", ["claims/a.csv", "claims/a_comparisons.csv", "claims/a.md"]),
         ("computation", ["computation/a.csv", "computation/a.md", "computation/a_speed.csv"]),
         ("students", []),
