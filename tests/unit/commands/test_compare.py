@@ -18,7 +18,7 @@ def write(folder, lasts, teacher="one", dataset="digits", **distill):
         slug = f"wecolora_r2_k8_a10_s{seed}"
         score = {"metric": "top-1", "best": 99.0, "best_epoch": 7, "n_train": 100, "n_test": 50, "signs": []}
         score |= {"run": {**axes, "dataset": dataset, "slug": slug}, "last": last, "student_sha256": f"{seed}"}
-        score["recipe"] = {"distill": {**axes, "epochs": 3, **distill}, "probe": {"seed": seed}}
+        score["recipe"] = {"distill": {**axes, "epochs": 3, "layers": "paper", **distill}, "probe": {"seed": seed}}
         path = folder / "runs" / teacher / slug / "scores" / f"{dataset}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(score))
