@@ -54,8 +54,8 @@ def run(setting: Setting) -> list[Row]:
     closing = seconds(calibration.record, device)
     many = (walks + closing) / floor + calibration.solving / (floor * MANY / images)
 
-    def row(what: str, taken: float, times: float | None = None) -> Row:
-        return Row(what, f"{taken:.1f} s", f"{taken / floor if times is None else times:.2f} x")
+    def row(what: str, taken: float) -> Row:
+        return Row(what, f"{taken:.1f} s", f"{taken / floor:.2f} x")
 
     return [
         row(f"the teacher, {images} images", floor),

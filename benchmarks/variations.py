@@ -8,7 +8,6 @@ seed 0. Nothing here is an option of the workflow: what did not help is not in i
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -30,7 +29,7 @@ from wecolora.evaluation.probe import targets, train_probe
 from wecolora.models import vit
 from wecolora.models.weight_copy import copy_weights, layers
 from wecolora.training.batches import OnlineBatches
-from wecolora.training.calibrated import Sums, attend, best_strength, feed_forward, no_correction, ridge
+from wecolora.training.calibrated import Sums, add_to, attend, best_strength, feed_forward, solution
 from wecolora.training.objectives import token_loss
 from wecolora.training.untrained import is_held_out
 
@@ -154,11 +153,10 @@ def _correct(layer: Any, inputs: Tensor, lacking: Tensor, held: Tensor, weights:
             parts.append(sums)
         strength, _ = best_strength(*parts)
         whole = parts[0] + parts[1]
-        weight, bias = no_correction(whole) if strength == math.inf else ridge(whole, strength)
+        weight, bias = solution(whole, strength)
         left = (lacking - (inputs.double() @ weight + bias)).abs().mean(-1)
         weights = 1 / left.clamp_min(left.median() / 100)
-    layer.weight += weight.T.float()
-    layer.bias += bias.float()
+    add_to(layer, weight, bias)
 
 
 def _class_token(weight: float) -> Callable[[Tensor], Tensor]:

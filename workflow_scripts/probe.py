@@ -27,11 +27,8 @@ def main(*, about, features, scores, provenance, recipe, teacher, run, threads):
     warnings = sorted({warning.split(":")[0] for epoch in student["history"] for warning in epoch["signs"]})
     # Which blocks were copied stands in the recipe, which a score holds as well.
     named = [field.name for field in dataclasses.fields(RunSpec) if field.name != "layers"]
-    axes = (
-        {axis: student["recipe"][axis] for axis in named}
-        if about
-        else {axis: getattr(RunSpec(teacher, run), axis) for axis in named}
-    )
+    values = student["recipe"] if about else dataclasses.asdict(RunSpec(teacher, run))
+    axes = {axis: values[axis] for axis in named}
     for (dataset, probe), path, score in zip(wanted.recipes.items(), features, scores, strict=True):
         data, classes, sha256 = read_features(path, dataset)
         job.log.info("%s: %d images to train on, %d to test", dataset, len(data["train"][1]), len(data["test"][1]))

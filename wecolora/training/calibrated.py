@@ -27,11 +27,11 @@ from wecolora.core.errors import BadInput, Stopped
 from wecolora.core.hardware import full_float32
 from wecolora.models.lora import adapter_size
 from wecolora.models.vit import embedded
-from wecolora.models.weight_copy import copy_weights, layers
+from wecolora.models.weight_copy import layers
 from wecolora.training.batches import Batches
 from wecolora.training.distill import Distillation
 from wecolora.training.fit import History, JobContext
-from wecolora.training.untrained import closing_record, images_of, is_held_out
+from wecolora.training.untrained import closing_record, copied, images_of, is_held_out
 
 # Ridge strengths, as shares of the mean variance of the layer's inputs; the held-out images choose.
 STRENGTHS = tuple(10.0**power for power in range(-6, 4))
@@ -84,9 +84,7 @@ class Calibration:
         if sorted(set(self.copied)) != self.copied:
             raise BadInput(f"distill.layers: {recipe.method} needs ascending blocks, and has {self.copied}.")
         self.ends = [*self.copied[1:], depth]  # block i stands for the teacher's up to, and without, ends[i]
-        architecture = recipe.input.architecture.model_dump()
-        student = copy_weights(teacher, architecture, r, self.copied).requires_grad_(False).eval()
-        self.student = student.to(context.device, next(teacher.parameters()).dtype)
+        self.student = copied(self.teacher, recipe)
         for block in self.student.blocks:
             fold_layer_scale(block)
         self.blocks: list[dict[str, Any]] = []  # the record of each that is corrected
@@ -183,13 +181,12 @@ class Calibration:
         fc2 = block.mlp.fc2
         strength, error = best_strength(*sums)
         uncorrected = sums[1].uncorrected
-        weight, bias = no_correction(whole) if strength == math.inf else ridge(whole, strength)
+        weight, bias = solution(whole, strength)
         if self.method.calibration == "rank":
             assert self.recipe.student.k is not None
             k = equal_rank(self.student, self.recipe.student.k)
             weight, bias = leading(whole, weight, k)
-        fc2.weight += weight.T.to(fc2.weight)
-        fc2.bias += bias.to(fc2.bias)
+        add_to(fc2, weight, bias)
         record = {
             "copied": self.copied[number],
             "stands_for": list(range(self.copied[number], self.ends[number])),
@@ -356,6 +353,17 @@ class Sums:
 def no_correction(sums: Sums) -> tuple[Tensor, Tensor]:
     """Return a weight and a bias of zeros."""
     return torch.zeros_like(sums.cross[:-1]), torch.zeros_like(sums.cross[-1])
+
+
+def solution(sums: Sums, strength: float) -> tuple[Tensor, Tensor]:
+    """Return the ridge solution of a strength; of an infinite one, no correction."""
+    return no_correction(sums) if strength == math.inf else ridge(sums, strength)
+
+
+def add_to(layer: Any, weight: Tensor, bias: Tensor) -> None:
+    """Add a solution, (inputs, outputs) and (outputs,), to a linear layer, in place."""
+    layer.weight += weight.T.to(layer.weight)
+    layer.bias += bias.to(layer.bias)
 
 
 def ridge(sums: Sums, strength: float) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,6 @@ most (Men et al. 2024, ShortGPT, arXiv 2403.03853): it costs one pass of the tea
 
 from __future__ import annotations
 
-import math
 import tempfile
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +19,7 @@ from torch.nn import functional as F
 from wecolora.config.recipes import DistillRecipe
 from wecolora.models.vit import embedded
 from wecolora.training.batches import Batches
-from wecolora.training.calibrated import Calibration, Streams, best_strength, feed_forward, ridge
+from wecolora.training.calibrated import Calibration, Streams, add_to, best_strength, feed_forward, solution
 from wecolora.training.fit import JobContext
 from wecolora.training.untrained import images_of
 
@@ -98,10 +97,7 @@ def _losses(
             own = [part.over(context.group) for part in own]
             both = [replace(part.over(context.group), gram=same.gram) for part, same in zip(both, own, strict=True)]
             strength, error = best_strength(*own)
-            if strength != math.inf:
-                weight, bias = ridge(own[0], strength)
-                block.mlp.fc2.weight += weight.T.to(block.mlp.fc2.weight)
-                block.mlp.fc2.bias += bias.to(block.mlp.fc2.bias)
+            add_to(block.mlp.fc2, *solution(own[0], strength))
             if next_end > ends[number]:
                 losses[now.copied[number + 1]] = (best_strength(*both)[1] - error) / variances[next_end]
     return losses

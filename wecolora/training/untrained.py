@@ -26,10 +26,15 @@ def untrained(
 ) -> tuple[VisionTransformer, History]:
     """Return the copied blocks as they are (section 3.1), and one record of them; training.fit.fit calls it."""
     teacher = teacher.to(context.device)
-    architecture = recipe.input.architecture.model_dump()
-    student = copy_weights(teacher, architecture, recipe.student.r, recipe.layers).requires_grad_(False).eval()
-    student = student.to(context.device, next(teacher.parameters()).dtype)
+    student = copied(teacher, recipe)
     return student, [closing_record(student, teacher, batches, recipe, context)]
+
+
+def copied(teacher: VisionTransformer, recipe: DistillRecipe) -> VisionTransformer:
+    """Return a student of the copied blocks, frozen, where its teacher is and of its precision."""
+    student = copy_weights(teacher, recipe.input.architecture.model_dump(), recipe.student.r, recipe.layers)
+    like = next(teacher.parameters())
+    return student.requires_grad_(False).eval().to(like.device, like.dtype)
 
 
 @torch.no_grad()
