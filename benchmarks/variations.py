@@ -31,7 +31,7 @@ from wecolora.models.weight_copy import copy_weights, layers
 from wecolora.training.batches import OnlineBatches
 from wecolora.training.calibrated import Sums, add_to, attend, best_strength, feed_forward, solution
 from wecolora.training.objectives import token_loss
-from wecolora.training.untrained import is_held_out
+from wecolora.training.untrained import held_out_rows
 
 DATASETS = ("photos", "tags", "glyphs", "textures", "digits")
 
@@ -66,8 +66,9 @@ class Variations:
         """Return normalised images, (views x n, 3, H, W), and which of them are held out."""
         rows = list(range(prefix_length(self.share, alpha)))
         pixels = torch.cat([next(self.batches.read([rows], view))[0] for view in range(views)])
-        held = torch.tensor([is_held_out(row, len(rows)) for row in rows] * views)
-        return vit.normalise(pixels, self.recipe.input.mean, self.recipe.input.std), held
+        held = torch.zeros(len(rows), dtype=torch.bool)
+        held[held_out_rows(len(rows))] = True
+        return vit.normalise(pixels, self.recipe.input.mean, self.recipe.input.std), held.repeat(views)
 
     @torch.no_grad()
     def student(

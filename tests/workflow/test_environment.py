@@ -65,23 +65,24 @@ def resolved(config):
 # Which config counts
 
 
-@pytest.mark.parametrize("more", [[], ["--workflow-profile", "none"], ["--replace-workflow-config"]])
-def test_a_named_config_replaces_config_yaml_whatever_the_profile(place, small, more):
-    assert config_of(place, small, *more) == resolved(small)
+NESTED = ["--config", "probe={epochs: 9, base_lr: 2.5}", "seeds=[3, 4]", "distill={lr: {2: 1e-2}}"]
+CHANGED = {
+    "seeds": [3, 4],
+    "probe": {**SMALL["probe"], "epochs": 9, "base_lr": 2.5},
+    "distill": {**SMALL["distill"], "lr": {2: 0.01}},
+}
 
 
 @pytest.mark.parametrize("more", [[], ["--workflow-profile", "none"], ["--replace-workflow-config"]])
-def test_a_key_of_the_command_line_changes_that_key_alone(place, small, more):
+def test_a_named_config_replaces_config_yaml_and_a_key_of_the_command_line_changes_that_key_alone(place, small, more):
+    """Whatever the profile."""
+    assert config_of(place, small, *more, *NESTED) == resolved({**small, **CHANGED})
+
+
+def test_a_key_of_the_command_line_changes_that_key_of_config_yaml_alone(place):
     own = yaml.safe_load((place.folder / "config.yaml").read_text())
-    assert config_of(place, None, *more, "--config", "name=other") == resolved({**own, "name": "other"})
-    nested = ["--config", "probe={epochs: 9, base_lr: 2.5}", "seeds=[3, 4]", "distill={lr: {2: 1e-2}}"]
-    wanted = {
-        "seeds": [3, 4],
-        "probe": {**SMALL["probe"], "epochs": 9, "base_lr": 2.5},
-        "distill": {**SMALL["distill"], "lr": {2: 0.01}},
-    }
-    assert config_of(place, None, *more, *nested) == resolved({**own, **wanted})
-    assert config_of(place, small, *more, *nested) == resolved({**small, **wanted})
+    assert config_of(place, None, "--config", "name=other") == resolved({**own, "name": "other"})
+    assert config_of(place, None, *NESTED) == resolved({**own, **CHANGED})
 
 
 def test_a_key_of_the_command_line_reaches_the_jobs(place, small):
@@ -92,17 +93,10 @@ def test_a_key_of_the_command_line_reaches_the_jobs(place, small):
     assert found["run"]["seed"] == 5 and len(found["history"]) == 3
 
 
-@pytest.mark.parametrize(
-    ("key", "said"),
-    [
-        ("probe={epochs: many}", "config: probe.epochs: Input should be a valid integer, not 'many'."),
-        ("probe={epoch: 9}", "config: probe.epoch: unknown key; allowed here are epochs"),
-        ("probe=9", "config: probe: Input should be a valid dictionary, not 9."),
-    ],
-)
-def test_a_bad_key_of_the_command_line_is_named(place, key, said):
-    run = place.snakemake(None, "--dry-run", "--config", key)
-    assert run.returncode != 0 and said in run.stdout and "Traceback" not in run.stdout
+def test_a_bad_key_of_the_command_line_is_named(place):
+    run = place.snakemake(None, "--dry-run", "--config", "probe={epoch: 9}")
+    assert run.returncode != 0 and "Traceback" not in run.stdout
+    assert "config: probe.epoch: unknown key; allowed here are epochs" in run.stdout
 
 
 def test_a_key_that_a_file_gives_twice_is_named(place, small):

@@ -282,18 +282,10 @@ def test_an_artifact_is_a_target_by_its_name(finished, smoke_config):
     assert "figure8" not in run.stdout
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"targets": ["table9"]}, ["targets", "table9", "table3, figure8"]),
-        ({"colour": "red"}, ["colour", "unknown key"]),
-        ({"seeds": [-1]}, ["seeds.0", "-1"]),
-    ],
-)
-def test_a_bad_config_is_refused_before_anything_is_planned(finished, smoke_config, change, words):
-    run = finished.snakemake({**smoke_config, **change}, "--dry-run")
+def test_a_bad_config_is_refused_before_anything_is_planned(finished, smoke_config):
+    run = finished.snakemake({**smoke_config, "targets": ["table9"]}, "--dry-run")
     assert run.returncode != 0
-    for word in words:
+    for word in ("targets", "table9", "table3, figure8"):
         assert word in run.stdout
     assert "Traceback" not in run.stdout
     assert "Job stats" not in run.stdout

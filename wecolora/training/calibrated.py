@@ -13,10 +13,10 @@ import copy
 import math
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
@@ -31,7 +31,7 @@ from wecolora.models.weight_copy import layers
 from wecolora.training.batches import Batches
 from wecolora.training.distill import Distillation
 from wecolora.training.fit import History, JobContext
-from wecolora.training.untrained import closing_record, copied, images_of, is_held_out
+from wecolora.training.untrained import closing_record, copied, divided, images_of
 
 # Ridge strengths, as shares of the mean variance of the layer's inputs; the held-out images choose.
 STRENGTHS = tuple(10.0**power for power in range(-6, 4))
@@ -43,8 +43,9 @@ def calibrate(
 ) -> tuple[VisionTransformer, History]:
     """Return the calibrated student and one record of it; training.fit.fit calls it."""
     calibration = Calibration(teacher, batches, recipe, context)
-    student = calibration.run()
-    return student, [calibration.record()]
+    with calibration.streams() as streams:
+        calibration.run(streams)
+        return calibration.student, [calibration.record(streams)]
 
 
 def calibrate_and_distill(
@@ -55,8 +56,10 @@ def calibrate_and_distill(
     training.fit.fit calls it.
     """
     calibration = Calibration(teacher, batches, recipe, context)
-    student = calibration.run()
-    student, history = Distillation(teacher, batches, recipe, context, student, calibration.state()).run()
+    if len(calibration.blocks) < len(calibration.copied):
+        with calibration.streams() as streams:
+            calibration.run(streams)
+    student, history = Distillation(teacher, batches, recipe, context, calibration.student, calibration.state()).run()
     history[0]["calibration"] = calibration.blocks
     return student, history
 
@@ -87,89 +90,116 @@ class Calibration:
         self.student = copied(self.teacher, recipe)
         for block in self.student.blocks:
             fold_layer_scale(block)
+        # Of each batch its place and this process's rows.
+        self.parts = divided(batches.images, recipe.optimisation.batch)
+        shares = {place: part.rows[self.group.rank :: self.group.size] for place, part in enumerate(self.parts)}
+        self.own = {place: rows for place, rows in shares.items() if rows}
         self.blocks: list[dict[str, Any]] = []  # the record of each that is corrected
-
-    @torch.no_grad()
-    def run(self) -> VisionTransformer:
-        """Correct the blocks that an earlier attempt has not corrected yet, and return the student."""
-        checkpoint = self.context.checkpoint
-        saved = self.group.broadcast(checkpoint.load() if self.group.rank == 0 else None)
+        saved = self.group.broadcast(context.checkpoint.load() if self.group.rank == 0 else None)
         if saved is not None and "calibration" in saved:
             self.student.load_state_dict(saved["calibration"]["student"])
             self.blocks = saved["calibration"]["blocks"]
-            self.context.log(f"resumed after block {len(self.blocks)} of {len(self.copied)}")
-        if len(self.blocks) == len(self.copied):
-            return self.student
-        folder = None if checkpoint.path is None else checkpoint.path.parent
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:  # the streams of an earlier attempt are walked again
-            streams = Streams(file, next(self.student.parameters()).dtype)
-            for number in range(len(self.copied)):
-                sums = self._walk(number, streams)
-                if number < len(self.blocks):
-                    continue
-                self._correct(number, sums)
-                if self.group.rank == 0:
-                    checkpoint.save(self.state())
-        return self.student
+            context.log(f"resumed after block {len(self.blocks)} of {len(self.copied)}")
+
+    @contextmanager
+    def streams(self) -> Iterator[Streams]:
+        """Yield a file for the streams, beside the checkpoint, that is gone at the end."""
+        path = self.context.checkpoint.path
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=None if path is None else path.parent) as file:
+            yield Streams(file, next(self.student.parameters()).dtype)
+
+    @torch.no_grad()
+    def run(self, streams: Streams) -> None:
+        """Correct the blocks that an earlier attempt has not corrected yet. Its streams are made again."""
+        for number in range(len(self.copied)):
+            sums = self._walk(number, streams)
+            if number < len(self.blocks):
+                continue
+            self._correct(number, sums)
+            if self.group.rank == 0:
+                self.context.checkpoint.save(self.state())
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint holds of it."""
         return {"calibration": {"student": copy.deepcopy(self.student.state_dict()), "blocks": list(self.blocks)}}
 
-    def record(self) -> dict[str, Any]:
-        """Return the record of the whole student; as in training, its images were learnt from.
+    @torch.no_grad()
+    def record(self, streams: Streams) -> dict[str, Any]:
+        """Return the record of the whole student, from the streams that ``run`` left; as in training, its images were
+        learnt from.
 
         ``calibration`` has the record of each block.
         """
-        found = closing_record(self.student, self.teacher, self.batches, self.recipe, self.context)
+        found = closing_record(self._held_out_tokens(streams), self.student, self.context)
         return {**found, "calibration": self.blocks}
+
+    def _held_out_tokens(self, streams: Streams) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the tokens of student and teacher, (images, tokens, width) each, of all held-out images in the first
+        view, a batch at a time; all processes get the same."""
+        size, tokens = self.group.size, self.teacher.patch_embed.num_patches + self.teacher.num_prefix_tokens
+        for place, part in enumerate(self.parts):
+            if not part.held_out:
+                continue
+            most = math.ceil(len(part.rows) / size)  # of the held-out images that a process has
+            both = torch.zeros(most, 2, tokens, self.teacher.embed_dim, dtype=streams.dtype, device=self.context.device)
+            if place in self.own:
+                attended, target = streams.read(0, place, self.context.device)
+                output, _ = feed_forward(self.student.blocks[-1], attended)
+                both[: len(output)] = torch.stack([output, target], 1)
+            whole = self.group.all_gather(both).unflatten(0, (size, most)).transpose(0, 1).flatten(0, 1)
+            output, target = whole[: len(part.rows)].unbind(1)
+            yield output, target
 
     def _walk(self, number: int, streams: Streams) -> list[Sums]:
         """Take all images through block ``number``, and return the sums of the images in use and of the held-out."""
         block: Any = self.student.blocks[number]
         sums = self.no_sums(block)
-        for rows, attended, target in self.through(number, streams):
+        for held_out, attended, target in self.through(number, streams):
             if number >= len(self.blocks):
                 output, hidden = feed_forward(block, attended)
-                for part, mask in zip(sums, self.masks(rows, hidden.device), strict=True):
-                    part.add(hidden[mask].flatten(0, 1), (target - output)[mask].flatten(0, 1))
+                sums[held_out].add(hidden.flatten(0, 1), (target - output).flatten(0, 1))
         return [part.over(self.group) for part in sums]
 
-    def through(self, number: int, streams: Streams) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Take all images through block ``number``, after those before it, and yield the rows of each batch, the stream
-        after the block's attention, and the teacher's before the next block, (images, tokens, width) each."""
+    def through(self, number: int, streams: Streams) -> Iterator[tuple[bool, Tensor, Tensor]]:
+        """Take all images through block ``number``, after those before it.
+
+        Yield of each batch whether it is held out, the stream after the block's attention, and the teacher's before the
+        next block, (images, tokens, width) each.
+        """
         block: Any = self.student.blocks[number]
         start, done = self.copied[number] if number else 0, 0
         views = min(self.recipe.calibration_views or 1, self.recipe.images.views)
-        told = self.context.progress(
-            views * self.batches.images, f"images through block {number + 1} of {len(self.copied)}"
-        )
+        total = views * sum(map(len, self.own.values()))
+        told = self.context.progress(total, f"images through block {number + 1} of {len(self.copied)}")
         for view in range(views):
-            for place, (rows, images) in enumerate(self._read(view)):
-                if number:
-                    attended, target = streams.read(view, place, self.context.device)
-                    stream = feed_forward(self.student.blocks[number - 1], attended)[0]
-                else:
-                    stream = target = embedded(self.teacher, images)
+            for place, stream, target in self._before(number, view, streams):
                 target = self.teacher.blocks[start : self.ends[number]](target)
                 attended = attend(block, stream)
                 streams.write(view, place, attended, target)
-                yield rows, attended, target
-                told(done := done + len(rows) * self.group.size)
+                yield self.parts[place].held_out, attended, target
+                told(done := done + len(stream))
                 if self.group.size == 1 and self.context.stopping():
                     raise Stopped(f"block {number + 1} of {len(self.copied)}")
+
+    def _before(self, number: int, view: int, streams: Streams) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yield of each batch its place, and the streams of student and teacher as block ``number`` finds them."""
+        device, dtype = self.context.device, next(self.teacher.parameters()).dtype
+        if number == 0:
+            images = images_of(self.batches, list(self.own.values()), view, self.recipe, device, dtype)
+            for place, batch in zip(self.own, images, strict=True):
+                tokens = embedded(self.teacher, batch)
+                yield place, tokens, tokens
+            return
+        for place in self.own:
+            attended, target = streams.read(view, place, device)
+            yield place, feed_forward(self.student.blocks[number - 1], attended)[0], target
 
     def no_sums(self, block: Any) -> list[Sums]:
         """Return the sums of no tokens: of the images in use and of the held-out."""
         fc2 = block.mlp.fc2
         return [Sums.empty(fc2.in_features, fc2.out_features, self.context.device) for _ in range(2)]
-
-    def masks(self, rows: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return which of these rows are in use, and which are held out."""
-        held = torch.tensor([is_held_out(row, self.batches.images) for row in rows], device=device)
-        return ~held, held
 
     def _correct(self, number: int, sums: list[Sums]) -> None:
         """Add the regression's solution to f2 of a block, and record it."""
@@ -202,13 +232,6 @@ class Calibration:
             f"{self.ends[number]}: strength {strength:.0e}, held-out error {error:.4g} (uncorrected {uncorrected:.4g})"
         )
 
-    def _read(self, view: int) -> Iterator[tuple[list[int], Tensor]]:
-        """Yield the rows and the normalised images of each batch of this process."""
-        own = range(self.group.rank, self.batches.images, self.group.size)
-        size = max(1, self.recipe.optimisation.batch // self.group.size)
-        dtype = next(self.teacher.parameters()).dtype
-        return images_of(self.batches, own, view, size, self.recipe, self.context.device, dtype)
-
 
 # A block in two halves
 
@@ -240,7 +263,7 @@ class Streams:
     """What leaves each block's attention in the student, and the teacher's stream, of every batch, in a file."""
 
     def __init__(self, file: Any, dtype: torch.dtype) -> None:
-        self.file, self.dtype = file, torch.empty(0, dtype=dtype).numpy().dtype
+        self.file, self.dtype = file, dtype
         self.at: dict[tuple[int, int], tuple[int, tuple[int, ...]]] = {}
 
     def write(self, view: int, place: int, attended: Tensor, target: Tensor) -> None:
@@ -256,7 +279,7 @@ class Streams:
         start, shape = self.at[view, place]
         self.file.seek(start)
         content = bytearray(self.file.read(math.prod(shape) * self.dtype.itemsize))
-        attended, target = torch.from_numpy(np.frombuffer(content, self.dtype).reshape(shape)).to(device)
+        attended, target = torch.frombuffer(content, dtype=self.dtype).reshape(shape).to(device)
         return attended, target
 
 

@@ -7,7 +7,6 @@ most (Men et al. 2024, ShortGPT, arXiv 2403.03853): it costs one pass of the tea
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch.nn import functional as F
 from wecolora.config.recipes import DistillRecipe
 from wecolora.models.vit import embedded
 from wecolora.training.batches import Batches
-from wecolora.training.calibrated import Calibration, Streams, add_to, best_strength, feed_forward, solution
+from wecolora.training.calibrated import Calibration, add_to, best_strength, feed_forward, solution
 from wecolora.training.fit import JobContext
 from wecolora.training.untrained import images_of
 
@@ -81,19 +80,16 @@ def _losses(
     """
     now = Calibration(teacher, batches, recipe, context)
     ends, losses = now.ends, {}
-    with tempfile.TemporaryFile() as file:
-        streams = Streams(file, next(now.student.parameters()).dtype)
+    with now.streams() as streams:
         for number in range(len(now.copied)):
             block: Any = now.student.blocks[number]
             next_end = ends[number + 1] if number + 1 < len(ends) else ends[number]
             own, both = now.no_sums(block), now.no_sums(block)
-            for rows, attended, target in now.through(number, streams):
+            for held_out, attended, target in now.through(number, streams):
                 output, hidden = feed_forward(block, attended)
                 further = teacher.blocks[ends[number] : next_end](target)
-                for part, other, mask in zip(own, both, now.masks(rows, hidden.device), strict=True):
-                    inputs = hidden[mask].flatten(0, 1)
-                    part.add(inputs, (target - output)[mask].flatten(0, 1))
-                    other.add_wanted(inputs, (further - output)[mask].flatten(0, 1))
+                own[held_out].add(hidden.flatten(0, 1), (target - output).flatten(0, 1))
+                both[held_out].add_wanted(hidden.flatten(0, 1), (further - output).flatten(0, 1))
             own = [part.over(context.group) for part in own]
             both = [replace(part.over(context.group), gram=same.gram) for part, same in zip(both, own, strict=True)]
             strength, error = best_strength(*own)
@@ -129,12 +125,12 @@ def _teacher_streams(
     group, width, depth = context.group, teacher.embed_dim, len(teacher.blocks)
     sums, squares, cosines = torch.zeros(depth + 1, width), torch.zeros(depth + 1), torch.zeros(depth + 1)
     parts = [part.double().to(context.device) for part in (sums, squares, cosines)]
-    own = range(group.rank, batches.images, group.size)
+    own, size = range(group.rank, batches.images, group.size), recipe.optimisation.batch
+    wanted = [own[at : at + size] for at in range(0, len(own), size)]
     views, dtype = min(recipe.calibration_views or 1, recipe.images.views), next(teacher.parameters()).dtype
     told, done, tokens = context.progress(views * len(own), "images through the teacher"), 0, 0
-    size = recipe.optimisation.batch
     for view in range(views):
-        for rows, images in images_of(batches, own, view, size, recipe, context.device, dtype):
+        for images in images_of(batches, wanted, view, recipe, context.device, dtype):
             stream = embedded(teacher, images)
             tokens += stream.shape[0] * stream.shape[1]
             for place in range(depth + 1):
@@ -142,7 +138,7 @@ def _teacher_streams(
                 parts[0][place] += before.flatten(0, 1).double().sum(0)
                 parts[1][place] += before.double().square().sum()
                 parts[2][place] += F.cosine_similarity(before, stream, dim=-1).double().sum()
-            told(done := done + len(rows))
+            told(done := done + len(images))
     counted = torch.tensor(float(tokens), dtype=torch.float64, device=context.device)
     sums, squares, cosines, counted = (group.all_mean(part) * group.size for part in (*parts, counted))
     return TeacherStreams(float(counted), sums, squares, cosines[:depth])

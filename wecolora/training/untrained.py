@@ -3,13 +3,15 @@ training's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from wecolora.config.recipes import DistillRecipe
+from wecolora.core.process_group import ProcessGroup
 from wecolora.models.vit import embedded, normalise
 from wecolora.models.weight_copy import copy_weights
 from wecolora.training.batches import Batches, prefetched
@@ -27,7 +29,14 @@ def untrained(
     """Return the copied blocks as they are (section 3.1), and one record of them; training.fit.fit calls it."""
     teacher = teacher.to(context.device)
     student = copied(teacher, recipe)
-    return student, [closing_record(student, teacher, batches, recipe, context)]
+
+    def held_out_tokens() -> Iterator[tuple[Tensor, Tensor]]:
+        wanted = [part.rows for part in divided(batches.images, recipe.optimisation.batch) if part.held_out]
+        dtype = next(teacher.parameters()).dtype
+        for images in images_of(batches, wanted, 0, recipe, context.device, dtype):
+            yield student.blocks(embedded(student, images)), teacher.blocks(embedded(teacher, images))
+
+    return student, [closing_record(held_out_tokens(), student, context)]
 
 
 def copied(teacher: VisionTransformer, recipe: DistillRecipe) -> VisionTransformer:
@@ -39,25 +48,17 @@ def copied(teacher: VisionTransformer, recipe: DistillRecipe) -> VisionTransform
 
 @torch.no_grad()
 def closing_record(
-    student: VisionTransformer,
-    teacher: VisionTransformer,
-    batches: Batches,
-    recipe: DistillRecipe,
-    context: JobContext,
+    tokens: Iterable[tuple[Tensor, Tensor]], student: VisionTransformer, context: JobContext
 ) -> dict[str, object]:
-    """Return the record of a whole student, in an epoch's words: its loss over every fifth image, and log it.
+    """Return the record of a whole student, in an epoch's words: its loss over the held-out images, and log it.
 
-    The loss is equation 5 before the final norm, in the first view. All processes take the same images.
+    ``tokens`` are those of the student and of the teacher before the final norm, (n, tokens, width) each, a batch at a
+    time, in the first view. The loss is equation 5. All processes have the same.
     """
-    tally = Tally()
-    fifth = [row for row in range(batches.images) if is_held_out(row, batches.images)]
-    dtype = next(teacher.parameters()).dtype
-    for _, images in images_of(batches, fifth, 0, recipe.optimisation.batch, recipe, context.device, dtype):
-        output, target = student.blocks(embedded(student, images)), teacher.blocks(embedded(teacher, images))
-        deviation = mean_deviation(target, context.group.all_mean)
-        tally.add(
-            Step(token_loss(output, target), student.pool(output), student.pool(target), deviation), context.group
-        )
+    tally, alone = Tally(), ProcessGroup()
+    for output, target in tokens:
+        deviation = mean_deviation(target)
+        tally.add(Step(token_loss(output, target), student.pool(output), student.pool(target), deviation), alone)
     found = tally.record()
     signs = epoch_warnings([found["loss"]], found["student_rank"], found["teacher_rank"])
     context.log(f"loss {found['loss']:.5f} over every fifth image")
@@ -66,22 +67,35 @@ def closing_record(
     return {**found, "lr": 0.0, "signs": signs}
 
 
-def is_held_out(row: int, images: int) -> bool:
-    """Return whether the image of that row is held out; of fewer than five images, it is the last."""
-    return row % HELD_OUT == HELD_OUT - 1 if images >= HELD_OUT else row == images - 1
+@dataclass(frozen=True)
+class Part:
+    """The rows of a batch of images, all of which are held out, or none."""
+
+    held_out: bool
+    rows: list[int]
+
+
+def held_out_rows(images: int) -> list[int]:
+    """Return every fifth row; of fewer than five images, the last."""
+    return list(range(HELD_OUT - 1, images, HELD_OUT)) or [images - 1]
+
+
+def divided(images: int, size: int) -> list[Part]:
+    """Return the rows of all images in batches of a size: first those in use, then the held-out."""
+    held_out = held_out_rows(images)
+    in_use = sorted(set(range(images)) - set(held_out))
+    parts = [Part(False, in_use[at : at + size]) for at in range(0, len(in_use), size)]
+    return parts + [Part(True, held_out[at : at + size]) for at in range(0, len(held_out), size)]
 
 
 def images_of(
     batches: Batches,
-    rows: Sequence[int],
+    wanted: Sequence[Sequence[int]],
     view: int,
-    size: int,
     recipe: DistillRecipe,
     device: str,
     dtype: torch.dtype,
-) -> Iterator[tuple[list[int], Tensor]]:
-    """Yield the rows and the normalised images, (n, 3, H, W), of batches of a size."""
-    wanted = [list(rows[at : at + size]) for at in range(0, len(rows), size)]
-    for numbers, (pixels, _) in zip(wanted, prefetched(batches, wanted, view), strict=True):
-        images = normalise(pixels.to(device), recipe.input.mean, recipe.input.std)
-        yield numbers, images.to(dtype)
+) -> Iterator[Tensor]:
+    """Yield the normalised images, (n, 3, H, W), of the rows of each batch."""
+    for pixels, _ in prefetched(batches, wanted, view):
+        yield normalise(pixels.to(device), recipe.input.mean, recipe.input.std).to(dtype)

@@ -9,7 +9,7 @@ import torch
 from wecolora.models import vit
 from wecolora.models.weight_copy import layers
 from wecolora.training.fit import JobContext, fit
-from wecolora.training.untrained import is_held_out
+from wecolora.training.untrained import divided
 
 
 @pytest.mark.parametrize("rule", ["paper", "authors_code", "first"])
@@ -40,4 +40,7 @@ def test_the_recorded_loss_is_equation_5_over_every_fifth_image(tiny_teacher, on
 
 @pytest.mark.parametrize(("images", "held"), [(1, [0]), (2, [1]), (4, [3]), (5, [4]), (12, [4, 9])])
 def test_every_fifth_image_is_held_out_and_of_fewer_the_last(images, held):
-    assert [row for row in range(images) if is_held_out(row, images)] == held
+    parts = divided(images, 3)
+    assert [row for part in parts if part.held_out for row in part.rows] == held
+    assert sorted(row for part in parts for row in part.rows) == list(range(images))
+    assert max(len(part.rows) for part in parts) <= 3
