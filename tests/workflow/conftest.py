@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 
 from wecolora.models import vit
 
@@ -145,11 +146,17 @@ def smoke_config() -> dict:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """The smoke campaign after one real run."""
-    place = new_place(tmp_path_factory.mktemp("smoke"))
-    run = place.snakemake(SMOKE)
-    assert run.returncode == 0, run.stdout[-5000:]
-    return place
+    """The smoke campaign after one real run, which all of pytest's processes share."""
+    folder = tmp_path_factory.getbasetemp().parent / "smoke" / "finished"
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if folder.exists():
+            return Place(folder)
+        made = new_place(tmp_path_factory.mktemp("smoke"))
+        run = made.snakemake(SMOKE)
+        assert run.returncode == 0, run.stdout[-5000:]
+        made.folder.rename(folder)
+    return Place(folder)
 
 
 @pytest.fixture

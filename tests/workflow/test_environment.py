@@ -85,14 +85,6 @@ def test_a_key_of_the_command_line_changes_that_key_of_config_yaml_alone(place):
     assert config_of(place, None, *NESTED) == resolved({**own, **CHANGED})
 
 
-def test_a_key_of_the_command_line_reaches_the_jobs(place, small):
-    run = place.snakemake(small, "table3", "--config", "probe={epochs: 3}", "seeds=[5]")
-    assert run.returncode == 0, run.stdout
-    (score,) = place.folder.glob("results/smoke/runs/tiny/*/scores/digits.json")
-    found = json.loads(score.read_text())
-    assert found["run"]["seed"] == 5 and len(found["history"]) == 3
-
-
 def test_a_bad_key_of_the_command_line_is_named(place):
     run = place.snakemake(None, "--dry-run", "--config", "probe={epoch: 9}")
     assert run.returncode != 0 and "Traceback" not in run.stdout
@@ -137,16 +129,18 @@ def test_a_bare_machine_makes_what_any_other_makes(place, small):
         "PYTHONCOERCECLOCALE": "0",
         "OMP_NUM_THREADS": "1",
     }
-    run = place.snakemake(small, environment=bare)
+    keys = ["--config", "probe={epochs: 3}", "seeds=[5]"]  # they reach the jobs
+    run = place.snakemake(small, *keys, environment=bare)
     assert run.returncode == 0, run.stdout[-5000:]
     results = place.folder / "results/smoke"
     assert json.loads(next(results.glob("runs/tiny/*/circumstances.json")).read_text())["git"] is None
     assert json.loads((results / "config.yaml").read_text(encoding="utf-8"))["title"] == odd
     (score,) = results.glob("runs/tiny/*/scores/digits.json")
     bare_score = score.read_bytes()
-    assert json.loads(bare_score)["classes"] == ["{b}", "ä"]
+    told = json.loads(bare_score)
+    assert told["classes"] == ["{b}", "ä"] and told["run"]["seed"] == 5 and len(told["history"]) == 3
     shutil.rmtree(place.folder / "results")
-    run = place.snakemake(small)
+    run = place.snakemake(small, *keys)
     assert run.returncode == 0, run.stdout[-5000:]
     assert score.read_bytes() == bare_score
 

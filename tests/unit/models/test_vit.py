@@ -187,7 +187,8 @@ def test_weights_that_are_no_floating_point_numbers_are_refused(tiny_architectur
 def test_no_model_has_buffers_that_are_whole_numbers():
     """So that whatever stands in a file of its weights is a floating-point number."""
     with torch.device("meta"):
-        models = [vit.build(Architecture(**entry["architecture"]).model_dump()) for entry in table()["models"].values()]
+        entries = [Architecture(**entry["architecture"]) for entry in table()["models"].values()]
+        models = [vit.build({**architecture.model_dump(), "depth": 1}) for architecture in entries]
     assert len(models) == 150
     assert {tensor.dtype for model in models for tensor in model.state_dict().values()} == {torch.float32}
 
