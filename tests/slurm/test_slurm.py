@@ -41,6 +41,7 @@ def state(job):
     return ask("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")
 
 
+@pytest.mark.long
 def test_the_smoke_campaign_on_two_gpu_slots(cluster, request, tmp_path):
     """And then another recipe for the probes of one data set, at a site that wants ``gres``."""
     campaign = Campaign(tmp_path)
@@ -166,6 +167,7 @@ def copied(undisturbed, tmp_path):
     return Campaign(tmp_path / "copied")
 
 
+@pytest.mark.long
 def test_a_full_disk_is_named_and_room_is_all_that_it_takes(copied, undisturbed):
     """With a cache that vanished."""
     shard = copied.root / "teachers/tiny/cache/000.h5"
@@ -186,6 +188,7 @@ def test_a_full_disk_is_named_and_room_is_all_that_it_takes(copied, undisturbed)
     assert copied.leftovers() == []
 
 
+@pytest.mark.long
 def test_two_jobs_on_one_output_after_snakemake_was_killed(cluster, copied, undisturbed):
     run = RUNS[1]
     (copied.root / f"logs/distill/tiny/{run}.log").unlink()
@@ -209,6 +212,7 @@ def test_two_jobs_on_one_output_after_snakemake_was_killed(cluster, copied, undi
     assert copied.leftovers() == []
 
 
+@pytest.mark.long
 def test_two_gpus_distil_one_student_and_are_stopped(cluster, copied, undisturbed):
     """Two pretended ones: the processes run on cores and talk by gloo."""
     run = RUNS[1]

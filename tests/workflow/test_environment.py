@@ -104,6 +104,7 @@ def test_a_key_that_a_file_gives_twice_is_named(place, small):
 # Texts, paths and machines
 
 
+@pytest.mark.long
 def test_a_bare_machine_makes_what_any_other_makes(place, small):
     """No git, a locale that is not UTF-8, a home folder that cannot be written; braces and foreign letters in every
     text, and a root and images named so."""

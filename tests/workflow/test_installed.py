@@ -67,6 +67,7 @@ def test_a_campaign_is_planned_in_an_empty_folder(installed, environment, smoke_
     assert "distill" in shown.stdout + shown.stderr
 
 
+@pytest.mark.long
 def test_a_folder_of_images_becomes_a_student_in_one_command(installed, environment, tmp_path):
     new_place(tmp_path)
     rng = np.random.default_rng(0)

@@ -121,6 +121,7 @@ def test_nothing_is_left_to_do(own, config):
     assert own.planned(config) == {}
 
 
+@pytest.mark.long
 def test_an_edit_of_its_file_makes_its_runs_again_and_no_others(own, edited, config):
     file = edited.folder / "my_method.py"
     text = file.read_text(encoding="utf-8")
@@ -155,6 +156,7 @@ def test_without_its_file_nothing_starts(edited, config):
     assert "methods.mine.implementation: my_method.py cannot be read (No such file or directory)" in run.stdout
 
 
+@pytest.mark.long
 def test_a_file_that_fails_to_import_ends_its_job_with_its_line(edited, config):
     text = "import nothing_of_that_name\n" + shown("python")
     (edited.folder / "my_method.py").write_text(text, encoding="utf-8")

@@ -115,6 +115,7 @@ def test_every_log_tells_its_recipe_and_how_fast_it_went_and_a_line_an_epoch(fin
         assert " recipe: {" in log.splitlines()[0]
 
 
+@pytest.mark.long
 def test_two_processes_distil_the_student_of_one(finished, smoke_config, tmp_path, monkeypatch):
     """They stand for two GPUs: torchrun starts them, and each takes half of every micro-batch."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -249,6 +250,7 @@ def test_a_fresh_clone_with_a_comment_more_reruns_nothing(copied, smoke_config):
     assert copied.planned(smoke_config) == {}
 
 
+@pytest.mark.long
 def test_the_scheduler_looks_once_for_each_job_that_ends(copied, smoke_config):
     """With Snakemake's limit of jobs a second, it looks the more often the more jobs have ended."""
     smoke_config["probe"]["epochs"] = 4

@@ -32,6 +32,7 @@ def place(tmp_path):
     return Place(tmp_path)
 
 
+@pytest.mark.long
 def test_a_teacher_is_fetched_used_and_known_by_its_weights(config, place):
     run = place.snakemake(config)
     assert run.returncode == 0, run.stdout[-5000:]
