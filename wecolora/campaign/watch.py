@@ -30,6 +30,7 @@ STAGES = {
     "subset": "subsets",
     "fetch_teacher": "teachers",
     "cache_teacher": "teacher caches",
+    "choose_blocks": "choices of blocks",
     "distill": "students",
     "features": "features",
     "probe": "probes",
@@ -47,7 +48,7 @@ class Watch:
         # Failures of an earlier attempt are no news until their jobs run again.
         self.old = {(one.job.log, one.words) for one in first.of("failed")}
         self.bars = Progress(
-            TextColumn("{task.description:>14}"),
+            TextColumn("{task.description:>17}"),
             BarColumn(24),
             TextColumn("{task.completed:>5.0f} of {task.total:.0f}"),
             TextColumn("{task.fields[words]}", markup=False),

@@ -33,6 +33,7 @@ class Checkpoint:
         self.path = None if folder is None else Path(folder) / f"{fingerprint}.pt"
         self.spent = 0.0  # seconds, of earlier attempts up to the state that was loaded
         self.began = time.monotonic()
+        self.saved = False  # by this attempt, whose own seconds then stand in the file
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state, or None if there is none.
@@ -49,7 +50,9 @@ class Checkpoint:
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             log.warning("WARNING: %s: cannot be used (%s); its work is done again.", self.path, error)
             return None
-        self.spent = state.pop("seconds", 0.0)
+        seconds = state.pop("seconds", 0.0)
+        if not self.saved:
+            self.spent = seconds
         return state
 
     def save(self, state: dict[str, Any]) -> None:
@@ -60,6 +63,7 @@ class Checkpoint:
             content.write(xxhash.xxh3_128_digest(content.getbuffer()))
             with atomic_write(self.path) as temporary:
                 temporary.write_bytes(content.getbuffer())
+            self.saved = True
 
     def remove(self) -> None:
         """Remove the saved state, because the run is done."""

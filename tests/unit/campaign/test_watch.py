@@ -14,6 +14,7 @@ from wecolora.campaign import watch
 from wecolora.campaign.jobs import jobs
 from wecolora.campaign.selection import Campaign
 from wecolora.campaign.watch import Watch, follow
+from wecolora.config.reading import read_config
 from wecolora.core.state import JobState, state_file
 
 
@@ -136,3 +137,8 @@ sys.exit(1)
     assert follow([sys.executable, "-c", code], campaign, screen) == 1
     assert "FAILED: no disk" in shown(screen) and "Snakemake's own words" not in shown(screen)
     assert "It ended with 1 failed jobs" in shown(screen)
+
+
+def test_every_rule_of_the_demo_has_a_name():
+    campaign = Campaign(read_config(Path(__file__).parents[3] / "config.yaml"))
+    assert {job.rule for job in jobs(campaign)} <= watch.STAGES.keys()

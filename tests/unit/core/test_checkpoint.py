@@ -140,3 +140,18 @@ def test_rows_that_are_done_with_leave_those_of_others(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["other_train_0.pt"]
     RowsCheckpoint(None, "set").remove()
     assert list(RowsCheckpoint(None, "set").load("train")) == []
+
+
+def test_an_attempt_that_loads_its_own_state_counts_its_seconds_once(tmp_path, monkeypatch):
+    """As where a training goes on from what its calibration saved, in the same job."""
+    now = [0.0]
+    monkeypatch.setattr("wecolora.core.checkpoint.time.monotonic", lambda: now[0])
+    one = Checkpoint(tmp_path, "run")
+    now[0] = 80.0
+    one.save({"part": 1})
+    assert one.load() == {"part": 1} and one.spent == 0
+    now[0] = 100.0
+    one.save({"part": 2})
+    other = Checkpoint(tmp_path, "run")
+    other.load()
+    assert other.spent == 100
