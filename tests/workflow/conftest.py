@@ -146,17 +146,21 @@ def smoke_config() -> dict:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """The smoke campaign after one real run, which all of pytest's processes share."""
-    folder = tmp_path_factory.getbasetemp().parent / "smoke" / "finished"
-    folder.parent.mkdir(exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if folder.exists():
-            return Place(folder)
-        made = new_place(tmp_path_factory.mktemp("smoke"))
-        run = made.snakemake(SMOKE)
-        assert run.returncode == 0, run.stdout[-5000:]
-        made.folder.rename(folder)
-    return Place(folder)
+    """The smoke campaign after one real run: one for all of pytest's processes, each of which gets a copy."""
+    run_folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # else its parent is that of all runs of pytest
+        run_folder = run_folder.parent
+    once = run_folder / "shared" / "finished"
+    once.parent.mkdir(exist_ok=True)
+    with FileLock(once.with_suffix(".lock")):
+        if not once.exists():
+            made = new_place(tmp_path_factory.mktemp("made"))
+            run = made.snakemake(SMOKE)
+            assert run.returncode == 0, run.stdout[-5000:]
+            made.folder.rename(once)
+    own = tmp_path_factory.mktemp("smoke") / "finished"
+    shutil.copytree(once, own)
+    return Place(own)
 
 
 @pytest.fixture

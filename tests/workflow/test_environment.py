@@ -85,10 +85,17 @@ def test_a_key_of_the_command_line_changes_that_key_of_config_yaml_alone(place):
     assert config_of(place, None, *NESTED) == resolved({**own, **CHANGED})
 
 
-def test_a_bad_key_of_the_command_line_is_named(place):
-    run = place.snakemake(None, "--dry-run", "--config", "probe={epoch: 9}")
-    assert run.returncode != 0 and "Traceback" not in run.stdout
-    assert "config: probe.epoch: unknown key; allowed here are epochs" in run.stdout
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("probe={epochs: many}", "config: probe.epochs: Input should be a valid integer, not 'many'."),
+        ("probe={epoch: 9}", "config: probe.epoch: unknown key; allowed here are epochs"),
+        ("probe=9", "config: probe: Input should be a valid dictionary, not 9."),
+    ],
+)
+def test_a_bad_key_of_the_command_line_is_named(place, key, said):
+    run = place.snakemake(None, "--dry-run", "--config", key)
+    assert run.returncode != 0 and said in run.stdout and "Traceback" not in run.stdout
 
 
 def test_a_key_that_a_file_gives_twice_is_named(place, small):

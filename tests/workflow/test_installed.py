@@ -57,14 +57,25 @@ def test_the_package_is_the_wheels(installed, environment, tmp_path):
     assert all(path.startswith(str(installed.parent)) for path in shown.stdout.split())
 
 
-def test_a_campaign_is_planned_in_an_empty_folder(installed, environment, smoke_config, tmp_path):
-    """The next test runs one."""
-    new_place(tmp_path)
+@pytest.mark.long
+def test_a_campaign_runs_in_an_empty_folder_and_again_does_nothing(installed, environment, smoke_config, tmp_path):
+    place = new_place(tmp_path)
+    smoke_config["artifacts"] = {"table3": smoke_config["artifacts"]["table3"]}
+    smoke_config["artifacts"]["table3"]["runs"]["method"] = ["wecolora", "teacher"]
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(smoke_config), encoding="utf-8")
-    command = [str(installed / "wecolora"), "run", "my.yaml", "-n"]
-    shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(installed / "wecolora"), "run", "my.yaml", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    shown = run("-n")
     assert shown.returncode == 0 and not (tmp_path / "results").exists(), shown.stdout + shown.stderr
-    assert "distill" in shown.stdout + shown.stderr
+    shown = run()
+    assert shown.returncode == 0, (shown.stdout + shown.stderr)[-3000:]
+    assert "| WeCoLoRA" in (place.folder / "results/smoke/tables/table3.md").read_text(encoding="utf-8")
+    assert (tmp_path / "results/smoke/report.html").exists()
+    again = run("table3")
+    assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
 
 
 @pytest.mark.long
@@ -89,6 +100,8 @@ def test_a_folder_of_images_becomes_a_student_in_one_command(installed, environm
     student = tmp_path / "results/photos/runs/teacher/wecolora_r2_k4_a100_s0/student.safetensors"
     made = student.stat().st_mtime_ns
     assert "Nothing to be done" in distill(*first) and student.stat().st_mtime_ns == made
+    told = distill(*first[:2], "--k", "2", *first[4:])
+    assert "distill teacher/wecolora_r2_k2_a100_s0: done" in told and "wecolora_r2_k4" not in told
     code = told.split("Two lines of Python load the student:\n")[1].splitlines()[:2]
     loaded = subprocess.run(
         [installed / "python", "-c", "\n".join([*map(str.strip, code), "print(len(student.blocks))"])],

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
-from tests.workflow.conftest import ARCHITECTURE, PAIR, SMOKE, Place
+from tests.workflow.conftest import ARCHITECTURE, PAIR, SMOKE, Place, new_place
 from wecolora.campaign.jobs import jobs
 from wecolora.campaign.revisions import REVISIONS
 from wecolora.campaign.selection import Campaign
@@ -143,7 +143,7 @@ def test_two_processes_distil_the_student_of_one(finished, smoke_config, tmp_pat
 
 
 def test_artifacts_made_again_elsewhere_have_the_same_bytes(finished, copied, smoke_config):
-    """Of the files that they are made of, test_kills tells the same."""
+    """Of all else, the next test tells the same."""
     made = ("tables", "figures", "claims", "computation", "scores.csv", "config.yaml", "report.html")
     for name in made:
         path = _results(copied) / name
@@ -156,6 +156,21 @@ def test_artifacts_made_again_elsewhere_have_the_same_bytes(finished, copied, sm
         assert relative in again
         if not (relative.parts[0] in ("logs", "report.html") or path.name.endswith("_speed.csv")):
             assert (_results(copied) / relative).read_bytes() == path.read_bytes(), relative
+
+
+@pytest.mark.long
+def test_a_second_run_elsewhere_gives_the_same_bytes(finished, smoke_config, tmp_path):
+    again = new_place(tmp_path)
+    run = again.snakemake(smoke_config)
+    assert run.returncode == 0, run.stdout[-3000:]
+    for path in sorted(_results(finished).rglob("*")):
+        relative = path.relative_to(_results(finished))
+        if (
+            relative.parts[0] != "logs"
+            and path.suffix in (".safetensors", ".json", ".csv", ".md", ".tex", ".png", ".pdf", ".h5")
+            and (not path.name.startswith("circumstances") and not path.name.endswith("_speed.csv"))
+        ):
+            assert (_results(again) / relative).read_bytes() == path.read_bytes(), relative
 
 
 def test_running_again_does_nothing_and_says_so(finished, smoke_config):
@@ -286,10 +301,18 @@ def test_an_artifact_is_a_target_by_its_name(finished, smoke_config):
     assert "figure8" not in run.stdout
 
 
-def test_a_bad_config_is_refused_before_anything_is_planned(finished, smoke_config):
-    run = finished.snakemake({**smoke_config, "targets": ["table9"]}, "--dry-run")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"targets": ["table9"]}, ["targets", "table9", "table3, figure8"]),
+        ({"colour": "red"}, ["colour", "unknown key"]),
+        ({"seeds": [-1]}, ["seeds.0", "-1"]),
+    ],
+)
+def test_a_bad_config_is_refused_before_anything_is_planned(finished, smoke_config, change, words):
+    run = finished.snakemake({**smoke_config, **change}, "--dry-run")
     assert run.returncode != 0
-    for word in ("targets", "table9", "table3, figure8"):
+    for word in words:
         assert word in run.stdout
     assert "Traceback" not in run.stdout
     assert "Job stats" not in run.stdout

@@ -114,10 +114,11 @@ class Calibration:
     def run(self, streams: Streams) -> None:
         """Correct the blocks that an earlier attempt has not corrected yet. Its streams are made again."""
         for number in range(len(self.copied)):
-            sums = self._walk(number, streams)
             if number < len(self.blocks):
+                for _ in self.through(number, streams):
+                    pass
                 continue
-            self._correct(number, sums)
+            self._correct(number, self._walk(number, streams))
             if self.group.rank == 0:
                 self.context.checkpoint.save(self.state())
 
@@ -157,9 +158,8 @@ class Calibration:
         block: Any = self.student.blocks[number]
         sums = self.no_sums(block)
         for held_out, attended, target in self.through(number, streams):
-            if number >= len(self.blocks):
-                output, hidden = feed_forward(block, attended)
-                sums[held_out].add(hidden.flatten(0, 1), (target - output).flatten(0, 1))
+            output, hidden = feed_forward(block, attended)
+            sums[held_out].add(hidden.flatten(0, 1), (target - output).flatten(0, 1))
         return [part.over(self.group) for part in sums]
 
     def through(self, number: int, streams: Streams) -> Iterator[tuple[bool, Tensor, Tensor]]:

@@ -20,7 +20,7 @@ from wecolora.models.vit import embedded
 from wecolora.training.batches import Batches
 from wecolora.training.calibrated import Calibration, add_to, best_strength, feed_forward, solution
 from wecolora.training.fit import JobContext
-from wecolora.training.untrained import images_of
+from wecolora.training.untrained import images_of, in_batches
 
 Choice = dict[str, Any]
 
@@ -126,7 +126,7 @@ def _teacher_streams(
     sums, squares, cosines = torch.zeros(depth + 1, width), torch.zeros(depth + 1), torch.zeros(depth + 1)
     parts = [part.double().to(context.device) for part in (sums, squares, cosines)]
     own, size = range(group.rank, batches.images, group.size), recipe.optimisation.batch
-    wanted = [own[at : at + size] for at in range(0, len(own), size)]
+    wanted = in_batches(own, size)
     views, dtype = min(recipe.calibration_views or 1, recipe.images.views), next(teacher.parameters()).dtype
     told, done, tokens = context.progress(views * len(own), "images through the teacher"), 0, 0
     for view in range(views):

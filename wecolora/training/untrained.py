@@ -84,8 +84,12 @@ def divided(images: int, size: int) -> list[Part]:
     """Return the rows of all images in batches of a size: first those in use, then the held-out."""
     held_out = held_out_rows(images)
     in_use = sorted(set(range(images)) - set(held_out))
-    parts = [Part(False, in_use[at : at + size]) for at in range(0, len(in_use), size)]
-    return parts + [Part(True, held_out[at : at + size]) for at in range(0, len(held_out), size)]
+    return [Part(out, batch) for out, rows in ((False, in_use), (True, held_out)) for batch in in_batches(rows, size)]
+
+
+def in_batches(rows: Sequence[int], size: int) -> list[list[int]]:
+    """Return rows in batches of a size, the last of which may be smaller."""
+    return [list(rows[at : at + size]) for at in range(0, len(rows), size)]
 
 
 def images_of(

@@ -104,7 +104,8 @@ class Still(torch.optim.SGD):
         self.gradients.append([None if gradient is None else gradient.clone() for gradient in own])
 
 
-def test_every_method_has_the_gradients_of_one_process(headed_teacher, online_batches, distill_recipe, together):
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.long)])
+def test_every_method_has_the_gradients_of_one_process(headed_teacher, online_batches, distill_recipe, together, size):
     """AdamW would hide a wrong scale: its steps do not depend on it."""
 
     def work(group, folder):
@@ -116,7 +117,7 @@ def test_every_method_has_the_gradients_of_one_process(headed_teacher, online_ba
         return [optimiser.gradients for optimiser in made]
 
     alone = work(ProcessGroup(), None)
-    for found in together(2, work):
+    for found in together(size, work):
         for method, updates, wanted in zip(DISTILLED, found, alone, strict=True):
             assert len(updates) == len(wanted) == 3
             scale = max(gradient.abs().max() for update in wanted for gradient in update if gradient is not None)
@@ -127,7 +128,10 @@ def test_every_method_has_the_gradients_of_one_process(headed_teacher, online_ba
                         assert (gradient - one).abs().max() <= 1e-5 * scale, method
 
 
-@pytest.mark.parametrize(("method", "size"), [("calibrated", 3), ("calibrated_k", 2), ("calibrated_kd", 2)])
+@pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.long), 3])
+@pytest.mark.parametrize(
+    "method", ["calibrated", pytest.param("calibrated_k", marks=pytest.mark.long), "calibrated_kd"]
+)
 def test_a_calibrated_student_is_that_of_one_process(
     headed_teacher, online_batches, distill_recipe, together, size, method
 ):
@@ -148,8 +152,9 @@ def test_a_calibrated_student_is_that_of_one_process(
             assert block["held_out_error"] == pytest.approx(expected["held_out_error"], rel=1e-5)
 
 
+@pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.long), 3])
 def test_every_method_gives_the_student_and_the_record_of_one_process(
-    headed_teacher, online_batches, distill_recipe, together
+    headed_teacher, online_batches, distill_recipe, together, size
 ):
     recipes = {method: distill_recipe(method=method, epochs=3) for method in DISTILLED}
 
@@ -163,7 +168,7 @@ def test_every_method_gives_the_student_and_the_record_of_one_process(
 
     images = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     alone = work(ProcessGroup(), None)
-    found = together(3, work)
+    found = together(size, work)
     for method in recipes:
         recipe = distill_recipe(method=method)
         untrained = {"optimisation": recipe.optimisation.model_copy(update={"epochs": 0})}

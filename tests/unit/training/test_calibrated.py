@@ -311,13 +311,8 @@ class Counting:
         return self.left < 0
 
 
-@pytest.mark.parametrize(
-    ("method", "after"),
-    [
-        *(("calibrated", after) for after in (0, 5, 15, 27, 30)),
-        *(("calibrated_k", 15), ("calibrated_kd", 5), ("calibrated_kd", 30), ("calibrated_lora", 30)),
-    ],
-)
+@pytest.mark.parametrize("method", CALIBRATED)
+@pytest.mark.parametrize("after", [0, *(pytest.param(after, marks=pytest.mark.long) for after in (5, 15, 27)), 30])
 def test_a_killed_run_gives_the_same_bytes(tiny_teacher, online_batches, recipe, tmp_path, method, after):
     """It is stopped within the first block, within the second, and, where it trains, in its epochs."""
     whole, history = run(tiny_teacher, online_batches, recipe(method))
